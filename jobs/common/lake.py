@@ -1,0 +1,251 @@
+"""The lake: folders of plain files under one URI, on a disk or in S3, and their manifests.
+
+A partition is published whole or not at all. Its manifest is taken away first and written last, so a
+partition without a manifest is one whose publication was cut short, and readers treat it as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from jobs.common.errors import WrongCall
+from jobs.common.settings import Settings
+
+MANIFESTS = "_manifests"
+STAGING = "_staging"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of one published partition."""
+
+    dataset: str
+    partition: str
+    job: str
+    code_version: str
+    inputs: str
+    """Fingerprint of everything the partition was made from; equal inputs make equal partitions."""
+    digest: str
+    """SHA-256 of the content, whatever the order of rows and files (see ``digest.py``)."""
+    rows: int
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    published_at: str = ""
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=1, sort_keys=True, default=str) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        return cls(**json.loads(data))
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that waits in the staging area, and the name it gets when its partition is published."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake URI opened for reading and writing. All paths are relative to it, with forward slashes."""
+
+    uri: str
+    filesystem: pafs.FileSystem
+    root: str
+
+    @classmethod
+    def open(cls, uri: str, settings: Settings) -> Lake:
+        """Opens a lake.
+
+        Raises:
+            WrongCall: the scheme is unknown, or the store or the bucket cannot be reached.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise WrongCall(f"Lake {uri}: a file URI has three slashes, file:///folder.")
+            path = unquote(parts.path)
+            if re.match(r"^/[A-Za-z]:/", path):  # file:///C:/lake
+                path = path[1:]
+            return cls(uri.rstrip("/"), pafs.LocalFileSystem(), path.rstrip("/"))
+        if parts.scheme == "s3":
+            if not parts.netloc:
+                raise WrongCall(f"Lake {uri}: name a bucket, s3://bucket[/prefix].")
+            filesystem = s3_filesystem(settings)
+            _check_bucket(filesystem, parts.netloc, settings)
+            return cls(uri.rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"))
+        raise WrongCall(f"Lake {uri}: unknown scheme {parts.scheme + '://' if parts.scheme else '(none)'}, use file:///folder or s3://bucket[/prefix].")
+
+    @property
+    def is_s3(self) -> bool:
+        return self.uri.startswith("s3://")
+
+    def path(self, relative: str) -> str:
+        """The path as pyarrow's filesystem wants it."""
+        return f"{self.root}/{relative}"
+
+    def spark_url(self, relative: str) -> str:
+        """The URL as Spark wants it."""
+        return f"s3a://{self.path(relative)}" if self.is_s3 else Path(self.path(relative)).as_uri()
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def files(self, folder: str) -> list[pafs.FileInfo]:
+        """Files below the folder, by path; none when it does not exist. Names that start with ``_`` or ``.`` are hidden."""
+        selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
+        found = [f for f in self.filesystem.get_file_info(selector) if f.type == pafs.FileType.File and f.base_name[0] not in "_."]
+        return sorted(found, key=lambda f: f.path)
+
+    def relative(self, path: str) -> str:
+        """The inverse of ``path``."""
+        return path[len(self.root) + 1 :]
+
+    def read_bytes(self, relative: str) -> bytes:
+        with self.filesystem.open_input_stream(self.path(relative)) as stream:
+            return stream.read()
+
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        """Writes a small file in one piece: a reader sees the old content or the new, never half of it."""
+        target = self.path(relative)
+        if self.is_s3:  # an object appears when its upload ends
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        self.make_folder_of(target)
+        temporary = f"{target}.{uuid.uuid4().hex}.tmp"
+        with self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(data)
+        self.filesystem.move(temporary, target)
+
+    def make_folder_of(self, path: str) -> None:
+        """Makes the parent folder of a path, where the store has folders at all."""
+        if not self.is_s3:
+            self.filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+
+    @contextmanager
+    def staging(self) -> Iterator[str]:
+        """A folder of one's own below the lake, gone at the end whatever happens in between."""
+        folder = f"{STAGING}/{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self.make_folder_of(self.path(f"{folder}/x"))
+        try:
+            yield folder
+        finally:
+            self._delete_folder(folder)
+
+    def _delete_folder(self, folder: str) -> None:
+        if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:
+            self.filesystem.delete_dir(self.path(folder))
+
+    # -- partitions ----------------------------------------------------------------------------------------
+
+    def manifest(self, dataset: str, partition: str) -> Manifest | None:
+        """The partition's manifest; None when the partition was never published whole."""
+        try:
+            return Manifest.from_json(self.read_bytes(manifest_path(dataset, partition)))
+        except FileNotFoundError:
+            return None
+
+    def partitions(self, dataset: str) -> list[str]:
+        """Names of the published partitions, in order."""
+        folder = f"{MANIFESTS}/{dataset}"
+        selector = pafs.FileSelector(self.path(folder), recursive=False, allow_not_found=True)
+        return sorted(f.base_name.removesuffix(".json") for f in self.filesystem.get_file_info(selector) if f.base_name.endswith(".json"))
+
+    def publish(self, manifest: Manifest, staged: list[Staged]) -> None:
+        """Puts staged files in their partition's place, takes the old ones away and writes the manifest.
+
+        Killed in the middle, it leaves a partition without a manifest, which the next run makes again.
+        """
+        folder = f"{manifest.dataset}/{manifest.partition}"
+        self.retract(manifest.dataset, manifest.partition)
+        for file in staged:
+            target = self.path(f"{folder}/{file.name}")
+            self.make_folder_of(target)
+            self.filesystem.move(self.path(file.path), target)
+        kept = {file.name for file in staged}
+        for old in self.files(folder):
+            if old.base_name not in kept:
+                self.filesystem.delete_file(old.path)
+        written = asdict(manifest) | {
+            "files": sorted(kept),
+            "published_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        self.write_bytes(manifest_path(manifest.dataset, manifest.partition), Manifest(**written).to_json())
+
+    def retract(self, dataset: str, partition: str) -> None:
+        """Takes the manifest away: from now on the partition counts as missing."""
+        path = self.path(manifest_path(dataset, partition))
+        if self.filesystem.get_file_info(path).type != pafs.FileType.NotFound:
+            self.filesystem.delete_file(path)
+
+
+def manifest_path(dataset: str, partition: str) -> str:
+    return f"{MANIFESTS}/{dataset}/{partition}.json"
+
+
+def ingest_partition(day: date) -> str:
+    return f"ingest_date={day.isoformat()}"
+
+
+def event_partition(day: date) -> str:
+    return f"event_date={day.isoformat()}"
+
+
+def partition_day(partition: str) -> date:
+    """The day of ``ingest_date=2026-01-31`` or ``event_date=2026-01-31``."""
+    return date.fromisoformat(partition.rsplit("=", 1)[1])
+
+
+def s3_filesystem(settings: Settings) -> pafs.S3FileSystem:
+    """S3 by the AWS default credential chain; gives up on a dead endpoint within seconds."""
+    options: dict[str, Any] = {
+        "region": settings.aws_region,
+        "connect_timeout": 3,
+        "request_timeout": 60,
+        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=4),
+    }
+    if settings.aws_endpoint_url:
+        endpoint = urlsplit(settings.aws_endpoint_url)
+        options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme, "force_virtual_addressing": not settings.s3_path_style}
+    return pafs.S3FileSystem(**options)
+
+
+def _check_bucket(filesystem: pafs.S3FileSystem, bucket: str, settings: Settings) -> None:
+    where = settings.aws_endpoint_url or "AWS"
+    try:
+        found = filesystem.get_file_info(bucket).type
+    except (OSError, pa.ArrowException) as error:
+        raise WrongCall(f"Cannot reach bucket {bucket} at {where}: check the endpoint, the credentials and that the store runs ({_first_line(error)}).") from None
+    if found == pafs.FileType.NotFound:
+        raise WrongCall(f"There is no bucket {bucket} at {where}: make it first, or correct the lake URI.")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def require(manifest: Manifest | None, what: str, remedy: str) -> Manifest:
+    """The manifest, or the sentence that says which partition is missing and what makes it.
+
+    Raises:
+        WrongCall: the manifest is None.
+    """
+    if manifest is None:
+        raise WrongCall(f"Missing partition {what}: {remedy}.")
+    return manifest

@@ -1,0 +1,65 @@
+"""Settings of every job, read once from the environment.
+
+The same names work in the embedded mode, in Compose, in the charts and in ``feature_store.yaml``.
+Credentials for S3 are not settings: they come from the AWS default chain, so that no static key is
+needed where the machine or the pod has an identity.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.common.errors import WrongCall
+
+
+class Settings(BaseSettings):
+    """Typed, frozen settings. Each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    lake_uri: str | None = Field(None, description="The lake: `file:///folder` or `s3://bucket[/prefix]`. `--lake` overrides it.")
+    aws_endpoint_url: str | None = Field(None, description="S3 endpoint of a store that is not AWS (MinIO). Unset on AWS.")
+    aws_region: str = Field("us-east-1", description="S3 region.")
+    s3_path_style: bool = Field(False, description="Address buckets by path instead of host name. True for MinIO.")
+    redis_url: str = Field("redis://localhost:6379/0", description="Online store: `redis://` or `rediss://`, with user and password where the server asks for them.")
+    feast_registry_url: str | None = Field(None, description="SQLAlchemy URL of the Feast registry, such as `sqlite:////folder/registry.db`.")
+    spark_master: str = Field("local[*]", description="Spark master of the bronze and features jobs.")
+    spark_driver_memory: str = Field("1g", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal.")
+
+    @field_validator("aws_endpoint_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+            raise ValueError("must look like redis://host:6379/0")
+        return value
+
+
+def load_settings() -> Settings:
+    """Reads the settings from the environment.
+
+    Raises:
+        WrongCall: naming every wrong variable at once, without its value (it may hold a password).
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{str(e['loc'][0]).upper()} {_words(e['msg'])}" for e in error.errors())
+        raise WrongCall(f"Wrong settings in the environment: {problems}.") from None
+
+
+def _words(message: str) -> str:
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    return message[0].lower() + message[1:]

@@ -1,0 +1,101 @@
+"""The Spark session of the bronze and features jobs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from jobs.common.errors import JobError
+from jobs.common.java import ensure_java
+from jobs.common.lake import Lake
+from jobs.common.settings import Settings
+
+# hadoop-aws of the Hadoop that PySpark 4.3 carries. The AWS SDK's bundle is 640 MB; these modules of it are enough.
+S3A_PACKAGES = (
+    "org.apache.hadoop:hadoop-aws:3.5.0",
+    *(f"software.amazon.awssdk:{module}:2.35.4" for module in ("s3", "sts", "s3-transfer-manager", "apache-client", "netty-nio-client")),
+)
+S3A_EXCLUDES = ("software.amazon.awssdk:bundle",)
+
+
+@contextmanager
+def spark_session(settings: Settings, lake: Lake, app: str, **conf: Any) -> Iterator[SparkSession]:
+    """A session in UTC with small pools, for the given lake; stopped at the end.
+
+    Raises:
+        JobError: Spark failed; the message holds the first line of the cause.
+    """
+    ensure_java()
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master(settings.spark_master).appName(app)
+    for key, value in {**_BASE, **_memory(settings), **(_s3a(settings) if lake.is_s3 else {}), **conf}.items():
+        builder = builder.config(key, str(value))
+    session = builder.getOrCreate()
+    try:
+        yield session
+    except (PySparkException, Py4JError) as error:
+        raise JobError(f"Spark failed: {_cause(error)}") from error
+    finally:
+        session.stop()
+
+
+_LOG4J = Path(__file__).with_name("log4j2.properties").as_uri()
+_BASE: dict[str, Any] = {
+    "spark.ui.enabled": False,
+    "spark.ui.showConsoleProgress": False,
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.ansi.enabled": True,
+    "spark.sql.adaptive.enabled": False,  # a partition count that follows the data would move rows between files
+    "spark.sql.execution.arrow.pyspark.enabled": True,
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J} -Duser.timezone=UTC -XX:+UseSerialGC -Xshare:auto",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    # Staged files are published only after the whole job; the one-copy committer is therefore safe.
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": False,
+}
+
+
+def _memory(settings: Settings) -> dict[str, Any]:
+    return {"spark.driver.memory": settings.spark_driver_memory, "spark.memory.fraction": 0.5}
+
+
+def _s3a(settings: Settings) -> dict[str, Any]:
+    conf = {
+        "spark.hadoop.fs.s3a.endpoint.region": settings.aws_region,
+        "spark.hadoop.fs.s3a.path.style.access": settings.s3_path_style,
+        "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
+        "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
+        "spark.hadoop.fs.s3a.attempts.maximum": 4,
+        "spark.hadoop.fs.s3a.fast.upload.buffer": "disk",
+    }
+    if settings.aws_endpoint_url:
+        secure = urlsplit(settings.aws_endpoint_url).scheme == "https"
+        conf |= {"spark.hadoop.fs.s3a.endpoint": settings.aws_endpoint_url, "spark.hadoop.fs.s3a.connection.ssl.enabled": secure}
+    if not _has_s3a_jars():
+        conf |= {"spark.jars.packages": ",".join(S3A_PACKAGES), "spark.jars.excludes": ",".join(S3A_EXCLUDES)}
+    return conf
+
+
+def _has_s3a_jars() -> bool:
+    """An image carries the jars beside Spark's own; elsewhere Spark fetches them by their Maven coordinates."""
+    import pyspark
+
+    return any(Path(pyspark.__file__).parent.glob("jars/hadoop-aws-*.jar"))
+
+
+def _cause(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:500]
