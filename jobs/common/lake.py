@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -90,7 +90,9 @@ class Lake:
             filesystem = s3_filesystem(settings)
             _check_bucket(filesystem, parts.netloc, settings)
             return cls(uri.rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"))
-        raise WrongCall(f"Lake {uri}: unknown scheme {parts.scheme + '://' if parts.scheme else '(none)'}, use file:///folder or s3://bucket[/prefix].")
+        raise WrongCall(
+            f"Lake {uri}: unknown scheme {parts.scheme + '://' if parts.scheme else '(none)'}, use file:///folder or s3://bucket[/prefix]."
+        )
 
     @property
     def is_s3(self) -> bool:
@@ -109,7 +111,11 @@ class Lake:
     def files(self, folder: str) -> list[pafs.FileInfo]:
         """Files below the folder, by path; none when it does not exist. Names that start with ``_`` or ``.`` are hidden."""
         selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
-        found = [f for f in self.filesystem.get_file_info(selector) if f.type == pafs.FileType.File and f.base_name[0] not in "_."]
+        found = [
+            f
+            for f in self.filesystem.get_file_info(selector)
+            if f.type == pafs.FileType.File and f.base_name[0] not in "_."
+        ]
         return sorted(found, key=lambda f: f.path)
 
     def relative(self, path: str) -> str:
@@ -141,7 +147,7 @@ class Lake:
     @contextmanager
     def staging(self) -> Iterator[str]:
         """A folder of one's own below the lake, gone at the end whatever happens in between."""
-        folder = f"{STAGING}/{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        folder = f"{STAGING}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self.make_folder_of(self.path(f"{folder}/x"))
         try:
             yield folder
@@ -165,7 +171,11 @@ class Lake:
         """Names of the published partitions, in order."""
         folder = f"{MANIFESTS}/{dataset}"
         selector = pafs.FileSelector(self.path(folder), recursive=False, allow_not_found=True)
-        return sorted(f.base_name.removesuffix(".json") for f in self.filesystem.get_file_info(selector) if f.base_name.endswith(".json"))
+        return sorted(
+            f.base_name.removesuffix(".json")
+            for f in self.filesystem.get_file_info(selector)
+            if f.base_name.endswith(".json")
+        )
 
     def publish(self, manifest: Manifest, staged: list[Staged]) -> None:
         """Puts staged files in their partition's place, takes the old ones away and writes the manifest.
@@ -184,7 +194,7 @@ class Lake:
                 self.filesystem.delete_file(old.path)
         written = asdict(manifest) | {
             "files": sorted(kept),
-            "published_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self.write_bytes(manifest_path(manifest.dataset, manifest.partition), Manifest(**written).to_json())
 
@@ -222,7 +232,11 @@ def s3_filesystem(settings: Settings) -> pafs.S3FileSystem:
     }
     if settings.aws_endpoint_url:
         endpoint = urlsplit(settings.aws_endpoint_url)
-        options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme, "force_virtual_addressing": not settings.s3_path_style}
+        options |= {
+            "endpoint_override": endpoint.netloc,
+            "scheme": endpoint.scheme,
+            "force_virtual_addressing": not settings.s3_path_style,
+        }
     return pafs.S3FileSystem(**options)
 
 
@@ -231,7 +245,9 @@ def _check_bucket(filesystem: pafs.S3FileSystem, bucket: str, settings: Settings
     try:
         found = filesystem.get_file_info(bucket).type
     except (OSError, pa.ArrowException) as error:
-        raise WrongCall(f"Cannot reach bucket {bucket} at {where}: check the endpoint, the credentials and that the store runs ({_first_line(error)}).") from None
+        raise WrongCall(
+            f"Cannot reach bucket {bucket} at {where}: check the endpoint, the credentials and that the store runs ({_first_line(error)})."
+        ) from None
     if found == pafs.FileType.NotFound:
         raise WrongCall(f"There is no bucket {bucket} at {where}: make it first, or correct the lake URI.")
 

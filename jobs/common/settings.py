@@ -21,15 +21,28 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    lake_uri: str | None = Field(None, description="The lake: `file:///folder` or `s3://bucket[/prefix]`. `--lake` overrides it.")
-    aws_endpoint_url: str | None = Field(None, description="S3 endpoint of a store that is not AWS (MinIO). Unset on AWS.")
+    lake_uri: str | None = Field(
+        None, description="The lake: `file:///folder` or `s3://bucket[/prefix]`. `--lake` overrides it."
+    )
+    aws_endpoint_url: str | None = Field(
+        None, description="S3 endpoint of a store that is not AWS (MinIO). Unset on AWS."
+    )
     aws_region: str = Field("us-east-1", description="S3 region.")
     s3_path_style: bool = Field(False, description="Address buckets by path instead of host name. True for MinIO.")
-    redis_url: str = Field("redis://localhost:6379/0", description="Online store: `redis://` or `rediss://`, with user and password where the server asks for them.")
-    feast_registry_url: str | None = Field(None, description="SQLAlchemy URL of the Feast registry, such as `sqlite:////folder/registry.db`.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0",
+        description="Online store: `redis://` or `rediss://`, with user and password where the server asks for them.",
+    )
+    feast_registry_url: str | None = Field(
+        None, description="SQLAlchemy URL of the Feast registry, such as `sqlite:////folder/registry.db`."
+    )
     spark_master: str = Field("local[*]", description="Spark master of the bronze and features jobs.")
-    spark_driver_memory: str = Field("1g", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal.")
+    spark_driver_memory: str = Field(
+        "1g", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$"
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal."
+    )
 
     @field_validator("aws_endpoint_url")
     @classmethod

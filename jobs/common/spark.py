@@ -22,7 +22,10 @@ from jobs.common.settings import Settings
 # hadoop-aws of the Hadoop that PySpark 4.3 carries. The AWS SDK's bundle is 640 MB; these modules of it are enough.
 S3A_PACKAGES = (
     "org.apache.hadoop:hadoop-aws:3.5.0",
-    *(f"software.amazon.awssdk:{module}:2.35.4" for module in ("s3", "sts", "s3-transfer-manager", "apache-client", "netty-nio-client")),
+    *(
+        f"software.amazon.awssdk:{module}:2.35.4"
+        for module in ("s3", "sts", "s3-transfer-manager", "apache-client", "netty-nio-client")
+    ),
 )
 S3A_EXCLUDES = ("software.amazon.awssdk:bundle",)
 
@@ -82,7 +85,10 @@ def _s3a(settings: Settings) -> dict[str, Any]:
     }
     if settings.aws_endpoint_url:
         secure = urlsplit(settings.aws_endpoint_url).scheme == "https"
-        conf |= {"spark.hadoop.fs.s3a.endpoint": settings.aws_endpoint_url, "spark.hadoop.fs.s3a.connection.ssl.enabled": secure}
+        conf |= {
+            "spark.hadoop.fs.s3a.endpoint": settings.aws_endpoint_url,
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": secure,
+        }
     if not _has_s3a_jars():
         conf |= {"spark.jars.packages": ",".join(S3A_PACKAGES), "spark.jars.excludes": ",".join(S3A_EXCLUDES)}
     return conf
