@@ -1,0 +1,1 @@
+"""The features job: bronze transactions → the silver feature products."""

@@ -1,0 +1,101 @@
+"""Which event dates a run computes: those whose inputs differ from what their published partition was made of.
+
+Pure functions over manifests. An event date's inputs are the bronze partitions that can change it; their
+digests make its fingerprint. So a late row, a rerun of an old ingest day or a change of code each lead to
+exactly the event dates that they touch, in whatever order the days are run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from jobs.common.lake import Manifest, partition_day
+from jobs.common.products import HISTORY
+
+CHARGEBACK_REACH = timedelta(days=37)
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class BronzeDay:
+    """One published bronze partition: its ingest day, its digest and the UTC dates of its rows, ascending."""
+
+    dataset: str
+    day: date
+    digest: str
+    rows: int
+    dates: tuple[date, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> BronzeDay:
+        dates = tuple(sorted(date.fromisoformat(d) for d in manifest.counts.get("dates", {})))
+        return cls(manifest.dataset, partition_day(manifest.partition), manifest.digest, manifest.rows, dates)
+
+    def reaches(self, event_date: date) -> bool:
+        """Whether a row of this partition can change a feature of the event date."""
+        if not self.dates:
+            return False
+        if self.dataset == "bronze/cards":  # a card's version holds until the next
+            return self.dates[0] <= event_date
+        reach = CHARGEBACK_REACH if self.dataset == "bronze/chargebacks" else HISTORY
+        i = bisect_left(self.dates, event_date - reach)
+        return i < len(self.dates) and self.dates[i] <= event_date
+
+
+@dataclass(frozen=True)
+class Target:
+    """An event date to compute: what it is made of, and when that was known."""
+
+    event_date: date
+    inputs: str
+    known_at: date
+    """The day whose UTC midnight ends the newest ingest day among the inputs."""
+
+
+def candidates(
+    days: Sequence[date], bronze: Iterable[BronzeDay], published: Iterable[date], known_until: date
+) -> list[date]:
+    """Event dates that the ingest days of a run may have changed, ascending.
+
+    Args:
+        days: the run's ingest days.
+        bronze: bronze partitions, of any day.
+        published: event dates that silver holds.
+        known_until: newest ingest day that counts.
+    """
+    wanted = set(days)
+    ours = [b for b in bronze if b.day in wanted and b.dates]
+    touched = {d for b in ours if b.dataset == "bronze/transactions" for d in b.dates}
+    first = min([*days, *(b.dates[0] for b in ours)])
+    behind = {d for d in published if d >= first}
+    return sorted(d for d in wanted | touched | behind if d <= known_until)
+
+
+def target(event_date: date, bronze: Iterable[BronzeDay], code_version: str) -> Target:
+    """The event date with the fingerprint of its inputs."""
+    inputs = sorted((b.dataset, b.day.isoformat(), b.digest) for b in bronze if _counts(b, event_date))
+    newest = max((date.fromisoformat(day) for _, day, _ in inputs), default=event_date)
+    fingerprint = hashlib.sha256(json.dumps([code_version, inputs]).encode()).hexdigest()
+    return Target(event_date, fingerprint, max(newest, event_date) + ONE_DAY)
+
+
+def _counts(bronze: BronzeDay, event_date: date) -> bool:
+    return bronze.reaches(event_date) or (bronze.dataset == "bronze/transactions" and bronze.day == event_date)
+
+
+def stale(targets: Iterable[Target], published: Mapping[date, Manifest]) -> list[Target]:
+    """The targets whose published partition was made of other inputs, or is missing."""
+    return [t for t in targets if t.event_date not in published or published[t.event_date].inputs != t.inputs]
+
+
+def history(bronze: Iterable[BronzeDay], dataset: str, targets: Sequence[Target], known_until: date) -> list[BronzeDay]:
+    """The partitions of a dataset that any target needs, by day."""
+    chosen = {
+        b for b in bronze if b.dataset == dataset and b.day <= known_until for t in targets if _counts(b, t.event_date)
+    }
+    return sorted(chosen, key=lambda b: b.day)

@@ -1,0 +1,148 @@
+"""Sliding windows ``[t - w, t)`` over sorted events of many keys at once, in NumPy and linear in their number.
+
+Sums are over integers and exact; a window's cost does not depend on how many events it holds, so a card with
+a hundred thousand transactions costs no more per transaction than any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Lays the time lines of many keys end to end, so that one sorted array of integers holds them all.
+
+    Attributes:
+        start: earliest time of any event or query, µs.
+        end: latest, µs.
+        reach: longest window, µs: the gap that keeps a window of one key out of the line before it.
+    """
+
+    start: int
+    end: int
+    reach: int
+
+    @property
+    def length(self) -> int:
+        """Room that one key takes."""
+        return (self.end - self.start) + 2 * self.reach + 2
+
+    @property
+    def keys(self) -> int:
+        """How many keys fit into 64 bits."""
+        return 2**62 // self.length
+
+    def place(self, key: Ints, time: Ints) -> Ints:
+        """Position of each (key code, time in µs)."""
+        return key.astype(np.int64) * self.length + (time - self.start) + self.reach
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events at sorted positions of an axis."""
+
+    position: Ints
+
+    def __len__(self) -> int:
+        return self.position.size
+
+    def before(self, query: Ints) -> Ints:
+        """How many events lie before each query position, over all keys: the index that ends ``[…, t)``."""
+        return np.searchsorted(self.position, query, side="left")
+
+
+@dataclass(frozen=True)
+class Window:
+    """For each query the events ``[low, high)``, as indices into the events."""
+
+    low: Ints
+    high: Ints
+
+    @cached_property
+    def count(self) -> Ints:
+        return self.high - self.low
+
+    def sum(self, running: Ints) -> Ints:
+        """Sum over each window, given ``running_sum`` of the values. Exact modulo 2^64."""
+        return running[self.high] - running[self.low]
+
+    def maximum(self, values: Ints, empty: int) -> Ints:
+        """Largest value of each window.
+
+        A sparse table, one level of doubling length at a time: O(n log n) time, two levels of memory.
+        """
+        result = np.full(self.low.size, empty, np.int64)
+        table = values
+        length = 1
+        longest = int(self.count.max(initial=0))
+        while length <= longest:
+            here = (self.count >= length) & (self.count < 2 * length)
+            low, high = self.low[here], self.high[here]
+            result[here] = np.maximum(table[low], table[high - length])
+            table = np.maximum(table[:-length], table[length:]) if table.size > length else table[:0]
+            length *= 2
+        return result
+
+
+def running_sum(values: Ints | NDArray[np.bool_]) -> Ints:
+    """Prefix sums with a leading zero."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+
+
+@dataclass(frozen=True)
+class UnitSum:
+    """Exact window sums of doubles in [-1, 1], kept as 53-bit integers in two halves."""
+
+    high: Ints
+    low: Ints
+
+    @classmethod
+    def of(cls, values: Doubles) -> UnitSum:
+        scaled = np.rint(np.ldexp(values, 53)).astype(np.int64)
+        return cls(running_sum(scaled >> 26), running_sum(scaled & (2**26 - 1)))
+
+    def over(self, window: Window) -> Doubles:
+        return np.ldexp(window.sum(self.high).astype(np.float64), -27) + np.ldexp(
+            window.sum(self.low).astype(np.float64), -53
+        )
+
+
+def sample_std(count: Ints, total: Ints, squares: Ints) -> Doubles:
+    """Sample standard deviation from exact integer sums; NaN below two values.
+
+    With m the rounded mean and r = total - count·m, the sum of (x - m)² is squares - m·total - m·r, an exact
+    integer that is small where the spread is small, so nothing cancels.
+
+    Args:
+        count, total, squares: number, sum and sum of squares of each group, int64.
+    """
+    enough = count >= 2
+    n = np.where(enough, count, 2)
+    m = np.floor_divide(2 * total + n, 2 * n)
+    r = total - n * m
+    around_m = (squares - m * total - m * r).astype(np.float64)
+    r = r.astype(np.float64)
+    variance = (around_m - r * r / n) / (n - 1)
+    return np.where(enough, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+
+def distinct_ends(position: Ints, following: Ints, window_us: int) -> Ints:
+    """Sorted positions at which a visit stops being the one that stands for its merchant in a sliding window.
+
+    The visit at p stands for its merchant at queries in (p, min(p + w, next visit)], so the number of distinct
+    merchants at q is the visits before q minus the ends before q.
+
+    Args:
+        position: position of each visit.
+        following: position of the next visit of the same card to the same merchant; huge where there is none.
+        window_us: w.
+    """
+    return np.sort(np.minimum(position + window_us, following))
