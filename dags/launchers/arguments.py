@@ -1,0 +1,22 @@
+"""Optional arguments in a DAG: one that renders empty is left out of the job's command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+
+class JobArguments(BaseOperator):
+    """Base of the three operators: drops empty arguments after rendering."""
+
+    arguments_field: ClassVar[str] = "arguments"
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        super().render_template_fields(context, jinja_env)
+        rendered: list[Any] = getattr(self, self.arguments_field)
+        setattr(self, self.arguments_field, [argument for argument in rendered if argument])

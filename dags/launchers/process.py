@@ -1,0 +1,68 @@
+"""Runs a job as a child process of the task."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from launchers import child
+from launchers.arguments import JobArguments
+from launchers.errors import job_failure
+from launchers.exit_codes import failure_sentence
+from launchers.settings import LauncherSettings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ProcessJobOperator(JobArguments):
+    """``python -m jobs.<job> <arguments>`` with this Python and this environment; its lines go to the task log."""
+
+    template_fields = ("arguments",)
+    ui_color = "#e8f0e4"
+
+    def __init__(self, *, job: str, arguments: list[str], settings: LauncherSettings, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.arguments = arguments
+        self.jobs_home = settings.jobs_home
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", f"jobs.{self.job}", *self.arguments]
+
+    def execute(self, context: Context) -> None:
+        self.log.info("Running %s", shlex.join(self.command))
+        process = child.start(self.command, cwd=self.jobs_home, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        self._process = process
+        child.sweep_when_it_ends(process)
+        try:
+            for line in process.stdout or ():
+                self.log.log(_level(line), "%s", line.rstrip("\n"))
+            code = process.wait()
+        finally:  # a timeout, a signal: whatever takes the task away takes the job along
+            child.stop_group(process)
+        if code:
+            self.log.error(failure_sentence(self.job, code))
+            raise job_failure(self.job, code)
+
+    def on_kill(self) -> None:
+        if self._process:
+            child.stop_group(self._process)
+
+
+def _level(line: str) -> int:
+    """The level that a job's JSON line carries; INFO for any other line."""
+    if not line.startswith("{"):
+        return logging.INFO
+    try:
+        level = json.loads(line).get("level", "")
+    except ValueError:
+        return logging.INFO
+    return {"warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}.get(level, logging.INFO)
