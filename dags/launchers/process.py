@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from launchers import child
@@ -31,6 +32,7 @@ class ProcessJobOperator(JobArguments):
         self.job = job
         self.arguments = arguments
         self.jobs_home = settings.jobs_home
+        self.on_line: Callable[[str], None] | None = None  # for one who watches the run, as the embedded mode does
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -45,6 +47,8 @@ class ProcessJobOperator(JobArguments):
         try:
             for line in process.stdout or ():
                 self.log.log(_level(line), "%s", line.rstrip("\n"))
+                if self.on_line:
+                    self.on_line(line.rstrip("\n"))
             code = process.wait()
         finally:  # a timeout, a signal: whatever takes the task away takes the job along
             child.stop_group(process)
