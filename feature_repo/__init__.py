@@ -1,0 +1,1 @@
+"""The Feast repo: entities, views, services, and what is computed at request time."""

@@ -1,0 +1,134 @@
+"""Entities, views and services, made from the feature catalogue (``jobs.common.products``).
+
+Adding a feature to an online product adds it here: there is no second list to keep in step.
+"""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+from feast import Entity, FeatureService, FeatureView, Field, RequestSource, ValueType
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.transformation.python_transformation import PythonTransformation
+from feast.types import Array, Bool, FeastType, Float64, Int64, String
+
+from jobs.common.lake_offline_store import LakeSource
+from jobs.common.products import ONLINE_PRODUCTS, REQUEST_FEATURES, Feature, Product
+
+OWNER = "fraud-features"
+_TYPES: dict[pa.DataType, FeastType] = {
+    pa.int64(): Int64,
+    pa.float64(): Float64,
+    pa.string(): String,
+    pa.bool_(): Bool,
+    pa.list_(pa.int64()): Array(Int64),
+    pa.list_(pa.string()): Array(String),
+}
+
+card = Entity(name="card", join_keys=["card_id"], value_type=ValueType.STRING, description="A payment card.")
+account = Entity(
+    name="account", join_keys=["account_id"], value_type=ValueType.STRING, description="The account a card belongs to."
+)
+merchant = Entity(
+    name="merchant", join_keys=["merchant_id"], value_type=ValueType.STRING, description="Where the card is used."
+)
+mcc = Entity(name="mcc", join_keys=["mcc"], value_type=ValueType.INT64, description="Merchant category code, 4 digits.")
+ENTITIES = (card, account, merchant, mcc)
+
+
+def _field(feature: Feature) -> Field:
+    return Field(name=feature.name, dtype=_TYPES[feature.type], description=feature.description)
+
+
+def _view(product: Product) -> FeatureView:
+    entity = next(entity for entity in ENTITIES if entity.join_key == product.key)
+    return FeatureView(
+        name=product.name,
+        entities=[entity],
+        schema=[
+            Field(name=product.key, dtype=_TYPES[product.schema.field(product.key).type]),
+            *(_field(feature) for feature in product.features),
+        ],
+        ttl=product.ttl or timedelta(0),
+        source=LakeSource(product),
+        description=product.description,
+        owner=OWNER,
+        tags={"cadence": "daily", "key": product.key},
+    )
+
+
+VIEWS = {product.name: _view(product) for product in ONLINE_PRODUCTS}
+
+request = RequestSource(
+    name="transaction",
+    description="The transaction that is being judged.",
+    schema=[
+        Field(name="event_time_us", dtype=Int64, description="Its time, µs since 1970 UTC."),
+        Field(name="amount_cents", dtype=Int64, description="Its amount, cents."),
+        Field(name="merchant_id", dtype=String, description="Its merchant."),
+        Field(name="card_present", dtype=Bool, description="The card was present."),
+        Field(name="merchant_country", dtype=String, description="Country of the merchant, ISO 3166-1 alpha-2."),
+        Field(name="latitude", dtype=Float64, description="Degrees, or null."),
+        Field(name="longitude", dtype=Float64, description="Degrees, or null."),
+        Field(name="utc_offset_minutes", dtype=Int64, description="Local time minus UTC, minutes."),
+    ],
+)
+
+
+def compute_request_features(inputs: dict) -> dict:
+    """What Feast calls. The registry keeps the text of this function alone, so it imports what it needs itself."""
+    from feature_repo.request_time import request_features
+
+    return request_features(inputs)
+
+
+_UDF: Any = compute_request_features
+
+
+class DeclaredTransformation(PythonTransformation):
+    """Features are as declared: Feast would run the code on made-up values and read types off the results."""
+
+    def infer_features(self, random_input: dict[str, Any], singleton: bool | None = False) -> list[Field]:
+        return [_field(feature) for feature in REQUEST_FEATURES]
+
+
+request_features = OnDemandFeatureView(
+    name="request_features",
+    sources=[VIEWS["card_last_state"], VIEWS["card_daily"], VIEWS["mcc_daily"], request],
+    schema=[_field(feature) for feature in REQUEST_FEATURES],
+    mode="python",
+    feature_transformation=DeclaredTransformation(udf=_UDF, udf_string=inspect.getsource(compute_request_features)),
+    description="What needs the transaction itself: velocities, distance, deviation from the card's own habits.",
+    owner=OWNER,
+    tags={"cadence": "request"},
+)
+
+_JUDGED: list[Any] = [
+    VIEWS["card_daily"],
+    VIEWS["account_daily"],
+    VIEWS["merchant_daily"],
+    VIEWS["mcc_daily"],
+    request_features,
+]
+fraud_v1 = FeatureService(
+    name="fraud_v1",
+    features=_JUDGED,
+    description="Everything a model sees when it judges a transaction.",
+    owner=OWNER,
+)
+training_v1 = FeatureService(
+    name="training_v1",
+    features=_JUDGED,
+    description="The same features for past transactions, point in time.",
+    owner=OWNER,
+)
+state_v1 = FeatureService(
+    name="state_v1",
+    features=list(VIEWS.values()),
+    description="All that is stored online as it was written, the cards' last states included.",
+    owner=OWNER,
+)
+REPO = (*ENTITIES, *VIEWS.values(), request_features, fraud_v1, training_v1, state_v1)

@@ -1,0 +1,99 @@
+"""Feast's Redis store by URL, with answers that tell a missing value from a present one.
+
+Stock ``RedisOnlineStore`` takes ``host:port,password=…`` apart by hand (a comma or a number breaks it), calls
+every value PRESENT and serves it however old it is. What is stored is the same, byte for byte.
+
+    online_store:
+        type: jobs.common.redis_online_store.RedisUrlOnlineStore
+        url: rediss://user:password@host:6379/0
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import ConfigDict
+from redis import Redis
+from redis import asyncio as redis_asyncio
+
+from jobs.common.redis_client import CONNECTION
+
+AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
+"""The moment at which a value's age is judged; None is now. Whoever replays the past sets it."""
+
+
+class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
+    """Stock's settings, with ``url`` in place of ``connection_string``."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: Literal["jobs.common.redis_online_store.RedisUrlOnlineStore"] = (
+        "jobs.common.redis_online_store.RedisUrlOnlineStore"  # type: ignore[assignment]
+    )
+    url: str
+
+
+class RedisUrlOnlineStore(RedisOnlineStore):
+    """``RedisOnlineStore`` that answers NOT_FOUND for what was never written and OUTSIDE_MAX_AGE past a view's ttl."""
+
+    def _get_client(self, online_store_config: Any) -> Any:
+        if self._client is None:
+            self._client = Redis.from_url(online_store_config.url, **CONNECTION)
+        return self._client
+
+    async def _get_client_async(self, online_store_config: Any) -> Any:
+        if self._client_async is None:
+            self._client_async = redis_asyncio.Redis.from_url(online_store_config.url, **CONNECTION)
+        return self._client_async
+
+    # On-demand views read this response next, so a value that is taken out here is missing to them, too.
+
+    def _read_features_per_fv(
+        self, config: Any, grouped_refs: Any, keys: Any, join_keys: Any, response: Any, *args: Any
+    ) -> None:
+        known = len(response.results)
+        super()._read_features_per_fv(config, grouped_refs, keys, join_keys, response, *args)
+        _judge(response, known, grouped_refs)
+
+    async def _read_features_per_fv_async(
+        self, config: Any, grouped_refs: Any, keys: Any, join_keys: Any, response: Any, *args: Any
+    ) -> None:
+        known = len(response.results)
+        await super()._read_features_per_fv_async(config, grouped_refs, keys, join_keys, response, *args)
+        _judge(response, known, grouped_refs)
+
+
+def _judge(response: GetOnlineFeaturesResponse, known: int, grouped_refs: Any) -> None:
+    """Sets the status of every feature vector that the read added to a response, and empties what may not be served.
+
+    The vectors come view by view, those of one view in one piece; stock's timestamp 0 means never written.
+    """
+    now = Timestamp()
+    now.FromDatetime(AS_OF.get() or datetime.now(UTC))
+    vectors = iter(response.results[known:])
+    for view, features in grouped_refs:
+        max_age = view.ttl.total_seconds() if view.ttl else float("inf")
+        for _ in (name for name in features if not name.startswith("_ts:")):
+            vector = next(vectors)
+            for row, written in enumerate(vector.event_timestamps):
+                status = _status(written, now, max_age)
+                if status == FieldStatus.PRESENT:
+                    if vector.values[row].WhichOneof("val") is not None:
+                        continue
+                    status = FieldStatus.NULL_VALUE
+                else:
+                    vector.values[row].CopyFrom(Value())
+                vector.statuses[row] = status
+
+
+def _status(written: Timestamp, now: Timestamp, max_age: float) -> int:
+    if written.seconds == 0 and written.nanos == 0:
+        return FieldStatus.NOT_FOUND
+    age = now.seconds - written.seconds + (now.nanos - written.nanos) / 1e9
+    return FieldStatus.OUTSIDE_MAX_AGE if age > max_age else FieldStatus.PRESENT

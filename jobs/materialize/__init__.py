@@ -1,0 +1,1 @@
+"""Loads the newest silver state into the online store, through Feast."""

@@ -1,0 +1,153 @@
+"""The materialize job: silver's newest state goes online, what vanished goes away, and all of it is read back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+import redis
+
+from jobs.common.cli import JobContext, job_command
+from jobs.common.digest import combine
+from jobs.common.errors import JobError
+from jobs.common.feast_store import REPO, open_store, registry_url, repo_settings
+from jobs.common.lake import Lake, Manifest, event_partition, manifest_path
+from jobs.common.loaded import Loaded, read_marker, remove_marker, write_marker
+from jobs.common.products import ONLINE_PRODUCTS, Product
+from jobs.common.redis_client import connect, redis_errors
+from jobs.common.silver import State, newest_state, read_partitions, require_days, state_of
+from jobs.common.version import code_version
+from jobs.materialize.online_keys import entity_key, sweep
+
+SAMPLED_KEYS = 200
+DAY_SECONDS = 86_400
+
+
+@job_command("materialize")
+def command(context: JobContext) -> Mapping[str, Any]:
+    """Loads the newest silver state at or after the last day of the range into the online store.
+
+    Values online are never older than silver's newest: to load an old day again loads the newest one. Cards
+    and other keys that are no longer in the state are removed, and the rest is read back and compared.
+    """
+    began = time.perf_counter()
+    settings, lake = context.settings, context.lake
+    require_days(lake, context.days)
+    state = newest_state(lake, not_before=context.days[-1])
+    registry_url(settings, lake)  # a missing setting is told before anything is touched
+    repo = repo_settings()
+    project: str = repo["project"]
+    version = loader_version()
+    loaded = Loaded(state.fingerprint(version), state.day.isoformat())
+    client = connect(settings.redis_url)
+
+    with redis_errors(settings.redis_url):
+        if read_marker(client, project) == loaded and not context.force:
+            context.log.info("unchanged", event_date=loaded.event_date)
+            return {"unchanged": 1, "loaded": 0, "event_date": loaded.event_date}
+        remove_marker(client, project)  # until the end, the store holds no whole state
+        store = _load(context, state)
+        removed = _remove_vanished(client, project, lake, state)
+        _compare_sample(store, lake, state)
+        if state_of(lake, state.day) != state:
+            raise JobError(f"Silver of {state.day} was published anew while it was loaded: run the same call again.")
+        write_marker(client, project, loaded, repo["online_store"]["key_ttl_seconds"] - DAY_SECONDS)
+
+    rows = {name: manifest.rows for name, manifest in state.manifests.items()}
+    _write_manifest(lake, project, state, version, loaded, rows, removed, time.perf_counter() - began)
+    return {"loaded": sum(rows.values()), "removed": removed, **rows, "event_date": loaded.event_date}
+
+
+def loader_version() -> str:
+    """Fingerprint of the code that decides what goes online: the shared code, this job and the feature repo."""
+    repo = hashlib.sha256()
+    for source in sorted(REPO.iterdir()):
+        if source.suffix in (".py", ".yaml"):
+            repo.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
+    return f"{code_version('common', 'materialize')}-{repo.hexdigest()[:12]}"
+
+
+def _load(context: JobContext, state: State) -> Any:
+    """Applies the repo and loads one midnight's rows of every view."""
+    context.log.info("loading", event_date=state.day.isoformat(), rows=sum(m.rows for m in state.manifests.values()))
+    store = open_store(context.settings, context.lake)
+    from feature_repo.definitions import REPO as DEFINITIONS
+
+    with redirect_stdout(io.StringIO()):  # Feast's progress is for a terminal
+        store.apply(list(DEFINITIONS))
+        store.materialize(state.event_timestamp, state.event_timestamp)
+    return store
+
+
+def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State) -> int:
+    """Removes what is online and not in the state, and checks that all of the state is online.
+
+    Raises:
+        JobError: a view has another number of keys than silver has rows.
+    """
+    by_key: dict[str, list[Product]] = defaultdict(list)
+    for product in ONLINE_PRODUCTS:
+        by_key[product.key].append(product)
+    removed = 0
+    for join_key, products in by_key.items():
+        live = {product.name: _live_keys(project, lake, product, state) for product in products}
+        features = {product.name: [feature.name for feature in product.features] for product in products}
+        swept = sweep(client, project, join_key, live, features)
+        removed += swept.removed
+        for name, count in swept.kept.items():
+            if count != state.manifests[name].rows:
+                raise JobError(
+                    f"{name} has {count} keys online and {state.manifests[name].rows} rows in silver of {state.day}. Does Redis evict keys (maxmemory-policy), or does another job write to it?"
+                )
+    return removed
+
+
+def _live_keys(project: str, lake: Lake, product: Product, state: State) -> set[bytes]:
+    batches = read_partitions(lake, product, [state.day]).to_batches(columns=[product.key])
+    return {entity_key(project, product.key, value) for batch in batches for value in batch.column(0).to_pylist()}
+
+
+def _compare_sample(store: Any, lake: Lake, state: State) -> None:
+    """Reads some keys of every view back.
+
+    Raises:
+        JobError: a value is not as silver has it.
+    """
+    from jobs.common.online import OnlineReader
+    from jobs.common.readback import read_back, sample_keys
+
+    reader = OnlineReader(store)
+    for product in ONLINE_PRODUCTS:
+        keys = sample_keys(lake, product, state, SAMPLED_KEYS)
+        mismatches = read_back(reader, lake, product, state, keys).mismatches if keys else []
+        if mismatches:
+            raise JobError(f"{len(mismatches)} values read back differ from silver of {state.day}: {mismatches[0]}.")
+
+
+def _write_manifest(
+    lake: Lake,
+    project: str,
+    state: State,
+    version: str,
+    loaded: Loaded,
+    rows: Mapping[str, int],
+    removed: int,
+    seconds: float,
+) -> None:
+    manifest = Manifest(
+        dataset=f"online/{project}",
+        partition=event_partition(state.day),
+        job="materialize",
+        code_version=version,
+        inputs=loaded.fingerprint,
+        digest=combine((name, m.digest) for name, m in state.manifests.items()),
+        rows=sum(rows.values()),
+        counts={**rows, "removed": removed},
+        seconds=round(seconds, 1),
+    )
+    lake.write_bytes(manifest_path(manifest.dataset, manifest.partition), manifest.to_json())

@@ -1,0 +1,1 @@
+"""Reads the online store back by card and compares it with silver."""
