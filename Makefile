@@ -1,0 +1,74 @@
+# `make` lists the verbs. GNU make 3.81 or newer; Linux or macOS; Python 3.11, 3.12 or 3.13.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+export PYTHONUTF8 := 1
+
+.PHONY: help
+help: ## List the verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ Run
+
+.PHONY: demo
+demo: $(READY) ## Run the whole pipeline here, no container needed [CARDS=5000 DAYS=35 SEED=7 START=2026-01-01]
+	@$(BIN)/python -m embedded.demo $(if $(CARDS),--cards "$(CARDS)") $(if $(DAYS),--days "$(DAYS)") $(if $(SEED),--seed "$(SEED)") $(if $(START),--start "$(START)")
+
+.PHONY: features
+features: $(READY) ## Show a card's online features after a demo: CARD=...
+	@if [ -z "$(CARD)" ]; then echo 'Name a card: make features CARD=... (the demo shows two at its end).' >&2; exit 2; fi
+	@$(BIN)/python -m embedded.features --card "$(CARD)"
+
+##@ Develop
+
+.PHONY: test
+test: $(READY) ## Run the tests [ARGS="-k name"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: lock
+lock: $(READY) ## Compile requirements/*.in anew, with hashes
+	@for source in requirements/*.in; do \
+	  echo "$$source -> $${source%.in}.txt"; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$$source" -o "$${source%.in}.txt"; \
+	done
+
+.PHONY: clean
+clean: ## Remove the demo's state and the caches
+	@if [ -x $(BIN)/python ]; then $(BIN)/python embedded/lock.py .demo; else $(PYTHON) embedded/lock.py .demo; fi
+	@rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## The same and the Python environment
+	@rm -rf $(VENV)
+
+# The stamp is written last: an interrupted installation goes on at the next call.
+$(READY): requirements/dev.txt requirements/uv.txt
+	@found=; for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found="$$python"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, found: $$("$(PYTHON)" --version 2>&1 || true). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "$$found has no venv module: on Debian and Ubuntu, apt install $$("$$found" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 2; \
+	fi; \
+	echo "Installing the Python environment into $(VENV): about a minute and 2.3 GB, once."; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
+	@touch $(READY)

@@ -1,0 +1,134 @@
+"""``python -m embedded.demo``: the whole pipeline on this machine, from generated transactions to verified features."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from embedded import pipeline_run
+from embedded.errors import EmbeddedError
+from embedded.features import online_store
+from embedded.home import Home
+from embedded.lock import HomeInUse, exclusive
+from embedded.progress import StepDisplay
+
+if TYPE_CHECKING:
+    from embedded.summary import Summary
+
+DAG = "feature_pipeline"
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command("python -m embedded.demo")
+@click.option("--cards", type=click.IntRange(min=1), default=5000, show_default=True, help="Synthetic cards.")
+@click.option("--days", type=click.IntRange(min=1), default=35, show_default=True, help="Days of transactions.")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="The same seed, the same data.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), default="2026-01-01", show_default=True, help="First day.")
+@click.option(
+    "--home",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where all state goes; delete it to start afresh.",
+)
+def command(cards: int, days: int, seed: int, start: datetime, folder: Path) -> None:
+    """Runs the DAG feature_pipeline with no container, no server and no root, and shows what came of it."""
+    first = start.date()
+    for number in _STOPPING:
+        signal.signal(number, _interrupt_once)
+    console = Console(highlight=False)
+    try:
+        with exclusive(Home.at(folder).root):
+            _run(console, Home.at(folder), [first + timedelta(days=i) for i in range(days)], cards, seed)
+    except (EmbeddedError, HomeInUse) as error:
+        _fail(str(error), getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        _fail("Interrupted; nothing half-done was published, and the same call goes on from here.", 130)
+
+
+def _run(console: Console, home: Home, days: list[date], cards: int, seed: int) -> None:
+    home.make_folders()
+    log = home.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    console.print(f"{cards:,} cards, {len(days)} days from {days[0]}, seed {seed}. State: {home.root}", soft_wrap=True)
+    console.print(f"Whole log: {log}", soft_wrap=True)
+    conf = {
+        "start": days[0].isoformat(),
+        "end": (days[-1] + timedelta(days=1)).isoformat(),
+        "snapshot": days[0].isoformat(),
+        "cards": cards,
+        "seed": seed,
+    }
+    began = time.monotonic()
+    with online_store(home) as url:
+        from embedded.summary import published  # late: the lake's libraries load while Redis is there already
+
+        before = published(home.root / "lake")
+        environment = home.airflow_environment(os.environ, url)
+        record = pipeline_run.run(DAG, conf, environment, log, StepDisplay(console))
+        unchanged = bool(before) and published(home.root / "lake") == before
+        seconds = {**record.seconds, "total": round(time.monotonic() - began, 1)}
+        _report(console, home, days, url, seconds, unchanged)
+
+
+def _report(
+    console: Console, home: Home, days: list[date], url: str, seconds: dict[str, float], unchanged: bool
+) -> None:
+    """Writes ``summary.json`` and shows the counts, two cards, and what to do next."""
+    from embedded import cards, summary
+    from jobs.common.lake import Lake
+    from jobs.common.settings import Settings
+
+    settings = Settings(redis_url=url, feast_registry_url=f"sqlite:///{home.registry}")
+    lake = Lake.open(home.lake_uri, settings)
+    result = summary.summarize(lake, days, seconds, unchanged)
+    home.summary.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    state = cards.online_state(lake, days[-1])
+    chosen = cards.choose(lake, state)
+    console.print()
+    console.print(summary.table(result))
+    if chosen:
+        console.print()
+        console.print(cards.table(settings, lake, state, chosen))
+    _closing(console, home, result, len(days), next(reversed(chosen.values()), None))
+
+
+def _closing(console: Console, home: Home, result: Summary, days: int, card: str | None) -> None:
+    console.print()
+    if result.unchanged:
+        console.print("Nothing had changed since the last run: every job found its work done.")
+    console.print(f"{result.values_compared:,} values read back from Redis, {result.mismatches} differ from the lake.")
+    console.print("\nNext:")
+    lines = [
+        *([(f"make features CARD={card}", "one card's online features, with the status of each")] if card else []),
+        ("make demo", "again: nothing to do, and the same digests"),
+        (f"make demo DAYS={days + 5}", "five more days: only what they touch is computed"),
+    ]
+    for call, text in lines:
+        console.print(f"  {call:<36}{text}", soft_wrap=True)
+    console.print(f"Counts and digests: {home.summary}", soft_wrap=True)
+
+
+def _interrupt_once(*_: Any) -> None:
+    """The first signal starts the clean end; further ones must not cut it short, it is bounded in time."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    command()
