@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -103,8 +103,8 @@ class Lake:
         return f"{self.root}/{relative}"
 
     def spark_url(self, relative: str) -> str:
-        """The URL as Spark wants it."""
-        return f"s3a://{self.path(relative)}" if self.is_s3 else Path(self.path(relative)).as_uri()
+        """The URL as Spark wants it: not percent-encoded."""
+        return f"s3a://{self.path(relative)}" if self.is_s3 else f"file:///{self.path(relative).lstrip('/')}"
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -166,6 +166,13 @@ class Lake:
             return Manifest.from_json(self.read_bytes(manifest_path(dataset, partition)))
         except FileNotFoundError:
             return None
+
+    def manifests(self, dataset: str, partitions: Iterable[str] | None = None) -> dict[str, Manifest]:
+        """Manifests by partition: of the named partitions that are published, or of all."""
+        names = self.partitions(dataset) if partitions is None else list(partitions)
+        with ThreadPoolExecutor(16 if self.is_s3 else 1) as pool:
+            found = zip(names, pool.map(lambda name: self.manifest(dataset, name), names), strict=True)
+        return {name: manifest for name, manifest in found if manifest is not None}
 
     def partitions(self, dataset: str) -> list[str]:
         """Names of the published partitions, in order."""

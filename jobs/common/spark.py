@@ -38,6 +38,7 @@ def spark_session(settings: Settings, lake: Lake, app: str, **conf: Any) -> Iter
         JobError: Spark failed; the message holds the first line of the cause.
     """
     ensure_java()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(settings.spark_master).appName(app)
     for key, value in {**_BASE, **_memory(settings), **(_s3a(settings) if lake.is_s3 else {}), **conf}.items():
@@ -51,6 +52,7 @@ def spark_session(settings: Settings, lake: Lake, app: str, **conf: Any) -> Iter
         session.stop()
 
 
+_ROOT = Path(__file__).resolve().parents[2]  # where the workers find the package `jobs`
 _LOG4J = Path(__file__).with_name("log4j2.properties").as_uri()
 _BASE: dict[str, Any] = {
     "spark.ui.enabled": False,

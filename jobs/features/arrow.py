@@ -74,7 +74,7 @@ def whole_keys(batches: Iterable[pa.RecordBatch], key: str, rows: int = CHUNK_RO
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return column.toto_numpy(zero_copy_only=False)
+    return column.to_numpy(zero_copy_only=False)
 
 
 def whole_numbers(days: Doubles) -> pa.Array:

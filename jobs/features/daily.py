@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from jobs.common.formulas import DAY_US, ratio, z_score
 from jobs.common.products import ACCOUNT_DAILY, HISTORY, MCC_DAILY, MERCHANT_DAILY
 from jobs.features.arrow import Targets, timestamps, to_numpy, to_table
-from jobs.features.windows import Axis, Doubles, Events, Ints, Window, running_sum, sample_std
+from jobs.features.windows import Axis, Events, Ints, Window, running_sum, sample_std
 
 HISTORY_DAYS = HISTORY.days
 NEW_CARD_DAYS = 30
@@ -152,7 +152,7 @@ def _midnight_rows(
     key: str,
     keys: pa.Array,
     active: Any,
-    columns: Mapping[str, Ints | Doubles],
+    columns: Mapping[str, Any],
     day: int,
     created: int,
 ) -> pa.Table:
