@@ -1,6 +1,6 @@
 """Entities, views and services, made from the feature catalogue (``jobs.common.products``).
 
-Adding a feature to an online product adds it here: there is no second list to keep in step.
+Adding a feature to an online product adds it here: there is no second list of features to keep in step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from feast.transformation.python_transformation import PythonTransformation
 from feast.types import Array, Bool, FeastType, Float64, Int64, String
 
 from jobs.common.lake_offline_store import LakeSource
-from jobs.common.products import ONLINE_PRODUCTS, REQUEST_FEATURES, Feature, Product
+from jobs.common.products import (
+    ACCOUNT_DAILY,
+    CARD_DAILY,
+    CARD_LAST_STATE,
+    MCC_DAILY,
+    MERCHANT_DAILY,
+    REQUEST_FEATURES,
+    Feature,
+    Product,
+)
 
 OWNER = "fraud-features"
 _TYPES: dict[pa.DataType, FeastType] = {
@@ -60,7 +69,13 @@ def _view(product: Product) -> FeatureView:
     )
 
 
-VIEWS = {product.name: _view(product) for product in ONLINE_PRODUCTS}
+# Feast looks for objects under names of their own in a module.
+card_daily = _view(CARD_DAILY)
+card_last_state = _view(CARD_LAST_STATE)
+account_daily = _view(ACCOUNT_DAILY)
+merchant_daily = _view(MERCHANT_DAILY)
+mcc_daily = _view(MCC_DAILY)
+VIEWS = (card_daily, card_last_state, account_daily, merchant_daily, mcc_daily)
 
 request = RequestSource(
     name="transaction",
@@ -97,7 +112,7 @@ class DeclaredTransformation(PythonTransformation):
 
 request_features = OnDemandFeatureView(
     name="request_features",
-    sources=[VIEWS["card_last_state"], VIEWS["card_daily"], VIEWS["mcc_daily"], request],
+    sources=[card_last_state, card_daily, mcc_daily, request],
     schema=[_field(feature) for feature in REQUEST_FEATURES],
     mode="python",
     feature_transformation=DeclaredTransformation(udf=_UDF, udf_string=inspect.getsource(compute_request_features)),
@@ -106,13 +121,7 @@ request_features = OnDemandFeatureView(
     tags={"cadence": "request"},
 )
 
-_JUDGED: list[Any] = [
-    VIEWS["card_daily"],
-    VIEWS["account_daily"],
-    VIEWS["merchant_daily"],
-    VIEWS["mcc_daily"],
-    request_features,
-]
+_JUDGED: list[Any] = [card_daily, account_daily, merchant_daily, mcc_daily, request_features]
 fraud_v1 = FeatureService(
     name="fraud_v1",
     features=_JUDGED,
@@ -127,8 +136,8 @@ training_v1 = FeatureService(
 )
 state_v1 = FeatureService(
     name="state_v1",
-    features=list(VIEWS.values()),
+    features=list(VIEWS),
     description="All that is stored online as it was written, the cards' last states included.",
     owner=OWNER,
 )
-REPO = (*ENTITIES, *VIEWS.values(), request_features, fraud_v1, training_v1, state_v1)
+REPO = (*ENTITIES, *VIEWS, request_features, fraud_v1, training_v1, state_v1)

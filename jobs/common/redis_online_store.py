@@ -16,8 +16,6 @@ from typing import Any, Literal
 
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
-from feast.protos.feast.types.Value_pb2 import Value
-from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import ConfigDict
 from redis import Redis
 from redis import asyncio as redis_asyncio
@@ -26,6 +24,8 @@ from jobs.common.redis_client import CONNECTION
 
 AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
 """The moment at which a value's age is judged; None is now. Whoever replays the past sets it."""
+
+_NOT_FOUND, _OUTSIDE_MAX_AGE, _NULL = FieldStatus.NOT_FOUND, FieldStatus.OUTSIDE_MAX_AGE, FieldStatus.NULL_VALUE
 
 
 class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -70,30 +70,22 @@ class RedisUrlOnlineStore(RedisOnlineStore):
 
 
 def _judge(response: GetOnlineFeaturesResponse, known: int, grouped_refs: Any) -> None:
-    """Sets the status of every feature vector that the read added to a response, and empties what may not be served.
+    """Sets the status of every feature vector that a read added to a response, and empties what may not be served.
 
-    The vectors come view by view, those of one view in one piece; stock's timestamp 0 means never written.
+    The vectors come view by view, those of one view in one piece and with the same times; stock's time 0 means
+    never written.
     """
-    now = Timestamp()
-    now.FromDatetime(AS_OF.get() or datetime.now(UTC))
+    now = (AS_OF.get() or datetime.now(UTC)).timestamp()
     vectors = iter(response.results[known:])
-    for view, features in grouped_refs:
-        max_age = view.ttl.total_seconds() if view.ttl else float("inf")
-        for _ in (name for name in features if not name.startswith("_ts:")):
-            vector = next(vectors)
-            for row, written in enumerate(vector.event_timestamps):
-                status = _status(written, now, max_age)
-                if status == FieldStatus.PRESENT:
-                    if vector.values[row].WhichOneof("val") is not None:
-                        continue
-                    status = FieldStatus.NULL_VALUE
-                else:
-                    vector.values[row].CopyFrom(Value())
-                vector.statuses[row] = status
-
-
-def _status(written: Timestamp, now: Timestamp, max_age: float) -> int:
-    if written.seconds == 0 and written.nanos == 0:
-        return FieldStatus.NOT_FOUND
-    age = now.seconds - written.seconds + (now.nanos - written.nanos) / 1e9
-    return FieldStatus.OUTSIDE_MAX_AGE if age > max_age else FieldStatus.PRESENT
+    for view, requested in grouped_refs:
+        features = [next(vectors) for name in requested if not name.startswith("_ts:")]
+        oldest = now - view.ttl.total_seconds() if view.ttl else -float("inf")
+        for row, written in enumerate(features[0].event_timestamps):
+            seconds = written.seconds + written.nanos / 1e9
+            missing = _NOT_FOUND if seconds == 0 else _OUTSIDE_MAX_AGE if seconds < oldest else None
+            for vector in features:
+                if missing:
+                    vector.values[row].Clear()
+                    vector.statuses[row] = missing
+                elif vector.values[row].WhichOneof("val") is None:
+                    vector.statuses[row] = _NULL

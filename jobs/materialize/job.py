@@ -21,11 +21,12 @@ from jobs.common.loaded import Loaded, read_marker, remove_marker, write_marker
 from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.redis_client import connect, redis_errors
 from jobs.common.silver import State, newest_state, read_partitions, require_days, state_of
-from jobs.common.version import code_version
+from jobs.common.version import JOBS, code_version
 from jobs.materialize.online_keys import entity_key, sweep
 
 SAMPLED_KEYS = 200
 DAY_SECONDS = 86_400
+LOADING_MODULES = ("exact_engine", "lake_offline_store", "products", "redis_online_store", "silver")
 
 
 @job_command("materialize")
@@ -64,12 +65,12 @@ def command(context: JobContext) -> Mapping[str, Any]:
 
 
 def loader_version() -> str:
-    """Fingerprint of the code that decides what goes online: the shared code, this job and the feature repo."""
-    repo = hashlib.sha256()
-    for source in sorted(REPO.iterdir()):
-        if source.suffix in (".py", ".yaml"):
-            repo.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
-    return f"{code_version('common', 'materialize')}-{repo.hexdigest()[:12]}"
+    """Twelve hex digits over the code that decides what goes online: this job, the feature repo, the way between them."""
+    sha = hashlib.sha256(code_version("materialize").encode())
+    shared = [JOBS / "common" / f"{module}.py" for module in LOADING_MODULES]
+    for source in (*shared, *sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml"))):
+        sha.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
+    return sha.hexdigest()[:12]
 
 
 def _load(context: JobContext, state: State) -> Any:
