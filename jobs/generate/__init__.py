@@ -1,0 +1,1 @@
+"""A synthetic world of cardholders, merchants and fraudsters, written as landing files."""
