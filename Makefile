@@ -12,9 +12,11 @@ READY := $(VENV)/.installed
 
 export PYTHONUTF8 := 1
 
+##@ Help
+
 .PHONY: help
 help: ## List the verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 ##@ Run
 
@@ -43,7 +45,7 @@ lint: $(READY) ## Check style, format and types
 lock: $(READY) ## Compile requirements/*.in anew, with hashes
 	@for source in requirements/*.in; do \
 	  echo "$$source -> $${source%.in}.txt"; \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$$source" -o "$${source%.in}.txt"; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$$source" -o "$${source%.in}.txt" || exit 1; \
 	done
 
 .PHONY: clean

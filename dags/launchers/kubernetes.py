@@ -72,7 +72,7 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
             volumes=[k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="8Gi"))],
             volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path=SCRATCH)],
             # A Service named redis would set REDIS_PORT=tcp://… in every pod. The operator has no argument for it.
-            pod_template_dict={"apiVersion": "v1", "kind": "Pod", "spec": {"enableServiceLinks": False}},
+            pod_template_dict={"spec": {"enableServiceLinks": False, "containers": [{"name": "base"}]}},
             # its share of the node, and its end
             container_resources=k8s.V1ResourceRequirements(
                 requests={"cpu": spec.cpu, "memory": memory}, limits={"memory": memory}
