@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,21 +116,21 @@ class UnitSum:
         )
 
 
-def sample_std(count: Ints, total: Ints, squares: Ints) -> Doubles:
+def sample_std(count: Ints, total: Ints, squares: Any) -> Doubles:
     """Sample standard deviation from exact integer sums; NaN below two values.
 
     With m the rounded mean and r = total - count·m, the sum of (x - m)² is squares - m·total - m·r, an exact
     integer that is small where the spread is small, so nothing cancels.
 
     Args:
-        count, total, squares: number, sum and sum of squares of each group, int64.
+        count, total: number and sum of each group, int64.
+        squares: sum of squares of each group, int64, or Python integers where that is too small.
     """
     enough = count >= 2
-    n = np.where(enough, count, 2)
-    m = np.floor_divide(2 * total + n, 2 * n)
-    r = total - n * m
-    around_m = (squares - m * total - m * r).astype(np.float64)
-    r = r.astype(np.float64)
+    n, sums = np.where(enough, count, 2).astype(squares.dtype), total.astype(squares.dtype)
+    m = (2 * sums + n) // (2 * n)
+    r = sums - n * m
+    around_m, r, n = (np.asarray(v, np.float64) for v in (squares - m * sums - m * r, r, n))
     variance = (around_m - r * r / n) / (n - 1)
     return np.where(enough, np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
