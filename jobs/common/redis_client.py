@@ -8,11 +8,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from jobs.common.errors import JobError, WrongCall
 
 CONNECTION: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 60, "health_check_interval": 30}
 """Keyword arguments of every connection: a dead server is noticed, not waited for."""
+
+
+def open_client(url: str) -> redis.Redis:
+    """A client that tries a broken connection again, three times within a second."""
+    return redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.5, base=0.1), 3), **CONNECTION)
 
 
 def connect(url: str) -> redis.Redis:
@@ -21,7 +28,7 @@ def connect(url: str) -> redis.Redis:
     Raises:
         WrongCall: the server cannot be reached or refuses the login. The password is not in the message.
     """
-    client = redis.Redis.from_url(url, **CONNECTION)
+    client = open_client(url)
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:

