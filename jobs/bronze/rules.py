@@ -14,7 +14,7 @@ TIMESTAMPS = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
 
 
 def first_fault(dataset: LandingDataset) -> SparkColumn:
-    """``struct<rule, reason>`` of what is wrong with a parsed line; null for a good one.
+    """``struct<rule, reason, raw_line>`` of what is wrong with a parsed line; null for a good one.
 
     ``rule`` is the same text for all lines that break it; ``reason`` quotes this line's value.
     """
@@ -42,7 +42,7 @@ def typed_columns(dataset: LandingDataset) -> list[SparkColumn]:
 
 
 def _fault(rule: SparkColumn, reason: SparkColumn) -> SparkColumn:
-    return F.struct(rule.alias("rule"), reason.alias("reason"))
+    return F.struct(rule.alias("rule"), reason.alias("reason"), "raw_line")
 
 
 def _shortened(text: SparkColumn) -> SparkColumn:

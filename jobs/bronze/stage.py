@@ -26,6 +26,8 @@ row groups as it goes, and equal rows would no longer make equal bytes."""
 
 SPARK_CONF = {
     "spark.sql.inMemoryColumnarStorage.batchSize": 2500,  # lines of 64 KiB each must fit the heap
+    # The rules make one long method, which the JVM would never compile; above this size Spark splits it.
+    "spark.sql.codegen.hugeMethodLimit": 8000,
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
 }
 
@@ -58,8 +60,8 @@ def check_lines(
 ) -> DataFrame:
     """Every line of the sources once, parsed and judged, kept on disk so that no line is parsed twice.
 
-    Columns: where the line stands, ``fault`` (null for a good line), ``raw_line`` of a bad one, and the
-    typed bronze columns.
+    Columns: where the line stands, ``fault`` (null for a good line), names of unknown columns, and
+    the typed bronze columns.
     """
     schema = text_schema(dataset)
     uri = lake.uri
@@ -70,15 +72,12 @@ def check_lines(
                 yield from parse_sources(uri, settings, dataset, tasks[task])
 
     parsed = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(parse, from_arrow_schema(schema))
-    judged = parsed.withColumn("verdict", first_fault(dataset))
-    is_bad = F.col("verdict").isNotNull()
-    return judged.select(
+    return parsed.select(
         "ingest_date",
         "parts",
         "source_file",
         "source_line",
-        F.col("verdict").alias("fault"),
-        F.when(is_bad, F.col("raw_line")).alias("raw_line"),
+        first_fault(dataset).alias("fault"),
         "unknown",
         _ingest_time().alias("ingest_time"),
         *typed_columns(dataset),
@@ -145,7 +144,7 @@ def write_quarantine(checked: Sequence[tuple[LandingDataset, DataFrame]], url: s
             "source_file",
             "source_line",
             F.col("fault.reason").alias("reason"),
-            "raw_line",
+            "fault.raw_line",
             "ingest_time",
             "ingest_date",
         )
@@ -163,7 +162,7 @@ def write_quarantine(checked: Sequence[tuple[LandingDataset, DataFrame]], url: s
     )
 
 
-_CHECK_COLUMNS = {"ingest_date", "parts", "source_file", "source_line", "fault", "raw_line", "unknown"}
+_CHECK_COLUMNS = {"ingest_date", "parts", "source_file", "source_line", "fault", "unknown"}
 
 
 def _bronze_columns(dataset: LandingDataset, columns: Sequence[str]) -> list[str]:
