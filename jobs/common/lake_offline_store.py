@@ -190,7 +190,7 @@ def _read_lake(
 ) -> Table:
     lake = _open_lake(config.offline_store.lake_uri)
     product = _BY_DATASET[_dataset(source)]
-    days = [partition_day(name) for name in partitions_between(lake.partitions(product.dataset), start, end)]
+    days = [partition_day(name) for name in partitions_between(product, lake.partitions(product.dataset), start, end)]
     return ibis.memtable(read_partitions(lake, product, days))
 
 

@@ -51,33 +51,33 @@ class RedisUrlOnlineStore(RedisOnlineStore):
             self._client_async = redis_asyncio.Redis.from_url(online_store_config.url, **CONNECTION)
         return self._client_async
 
-    # On-demand views read this response next, so a value that is taken out here is missing to them, too.
+    # On-demand views read the response next, so a value that is taken out here is missing to them, too.
+    # Stock appends to the lists of names it is given, which are Feast's cached ones: they would grow with every call.
 
     def _read_features_per_fv(
         self, config: Any, grouped_refs: Any, keys: Any, join_keys: Any, response: Any, *args: Any
     ) -> None:
-        known = len(response.results)
-        super()._read_features_per_fv(config, grouped_refs, keys, join_keys, response, *args)
-        _judge(response, known, grouped_refs)
+        known, views = len(response.results), [(view, list(names)) for view, names in grouped_refs]
+        super()._read_features_per_fv(config, views, keys, join_keys, response, *args)
+        _judge(response, known, views)
 
     async def _read_features_per_fv_async(
         self, config: Any, grouped_refs: Any, keys: Any, join_keys: Any, response: Any, *args: Any
     ) -> None:
-        known = len(response.results)
-        await super()._read_features_per_fv_async(config, grouped_refs, keys, join_keys, response, *args)
-        _judge(response, known, grouped_refs)
+        known, views = len(response.results), [(view, list(names)) for view, names in grouped_refs]
+        await super()._read_features_per_fv_async(config, views, keys, join_keys, response, *args)
+        _judge(response, known, views)
 
 
-def _judge(response: GetOnlineFeaturesResponse, known: int, grouped_refs: Any) -> None:
+def _judge(response: GetOnlineFeaturesResponse, known: int, views: list[tuple[Any, list[str]]]) -> None:
     """Sets the status of every feature vector that a read added to a response, and empties what may not be served.
 
-    The vectors come view by view, those of one view in one piece and with the same times; stock's time 0 means
-    never written.
+    The vectors come view by view, one a name, and those of a view have the same times; 0 means never written.
     """
     now = (AS_OF.get() or datetime.now(UTC)).timestamp()
     vectors = iter(response.results[known:])
-    for view, requested in grouped_refs:
-        features = [next(vectors) for name in requested if not name.startswith("_ts:")]
+    for view, names in views:
+        features = [next(vectors) for _ in names]
         oldest = now - view.ttl.total_seconds() if view.ttl else -float("inf")
         for row, written in enumerate(features[0].event_timestamps):
             seconds = written.seconds + written.nanos / 1e9

@@ -16,14 +16,20 @@ from jobs.common.products import ONLINE_PRODUCTS, Product
 _REMEDY = "run the features job for that day first"
 
 
-def partitions_between(published: Sequence[str], start: datetime | None, end: datetime | None) -> list[str]:
+def partitions_between(
+    product: Product, published: Sequence[str], start: datetime | None, end: datetime | None
+) -> list[str]:
     """The partitions that can hold an event timestamp of ``[start, end]``; None leaves a side open.
 
     A daily row of event date D carries the midnight that ends D, a transaction any moment of D.
     """
-    first = (_utc(start) - timedelta(days=1)).date() if start else date.min
-    last = _utc(end).date() if end else date.max
-    return [name for name in published if first <= partition_day(name) <= last]
+
+    def matters(day: date) -> bool:
+        last = midnight_after(day)
+        first = last if product in ONLINE_PRODUCTS else last - timedelta(days=1)
+        return (start is None or last >= _utc(start)) and (end is None or first <= _utc(end))
+
+    return [name for name in published if matters(partition_day(name))]
 
 
 def read_partitions(lake: Lake, product: Product, days: Sequence[date]) -> ds.Dataset:

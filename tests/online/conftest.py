@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from feast import FeatureStore
@@ -55,13 +57,23 @@ def run_job(lake: Lake, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys:
     return run
 
 
-@pytest.fixture
-def store(lake: Lake, redis_url: str) -> FeatureStore:
-    """The feature repo applied to a registry of its own."""
+@pytest.fixture(scope="session")
+def applied_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry to which the feature repo is applied. It names no lake, so every test can have a copy."""
     from feature_repo.definitions import REPO
 
+    folder = tmp_path_factory.mktemp("registry")
+    lake = Lake.open(folder.as_uri(), Settings())
+    feast_store.open_store(Settings(feast_registry_url=None), lake).apply(list(REPO))
+    return folder / "_feast" / "registry.db"
+
+
+@pytest.fixture
+def store(lake: Lake, redis_url: str, applied_registry: Path) -> FeatureStore:
+    """The applied repo over the test's lake and server."""
+    lake.make_folder_of(lake.path("_feast/x"))
+    shutil.copy(applied_registry, lake.path("_feast/registry.db"))
     opened: FeatureStore = feast_store.open_store(Settings(redis_url=redis_url, feast_registry_url=None), lake)
-    opened.apply(list(REPO))
     return opened
 
 

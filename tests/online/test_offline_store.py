@@ -12,7 +12,7 @@ import pyarrow as pa
 from feast import FeatureStore
 
 from jobs.common.lake import Lake
-from jobs.common.products import CARD_DAILY, MCC_DAILY
+from jobs.common.products import CARD_DAILY, MCC_DAILY, TX_FEATURES
 from jobs.common.silver import midnight_after, partitions_between
 from tests.online.silver import DAY, MIDNIGHT, publish, row
 
@@ -118,8 +118,11 @@ def test_a_view_with_an_integer_key(lake: Lake, store: FeatureStore) -> None:
 
 def test_partitions_between() -> None:
     names = [f"event_date={date(2026, 1, d)}" for d in range(1, 8)]
-    noon = datetime(2026, 1, 4, 12, tzinfo=UTC)
-    assert partitions_between(names, noon, noon) == names[2:4]
-    assert partitions_between(names, None, noon) == names[:4]
-    assert partitions_between(names, noon, None) == names[2:]
-    assert partitions_between(names, noon.replace(tzinfo=None), None) == names[2:]
+    noon, midnight = datetime(2026, 1, 4, 12, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC)
+    assert partitions_between(CARD_DAILY, names, midnight, midnight) == names[2:3]
+    assert partitions_between(CARD_DAILY, names, noon, noon) == []
+    assert partitions_between(CARD_DAILY, names, None, noon) == names[:3]
+    assert partitions_between(CARD_DAILY, names, noon, None) == names[3:]
+    assert partitions_between(CARD_DAILY, names, noon.replace(tzinfo=None), None) == names[3:]
+    assert partitions_between(TX_FEATURES, names, noon, noon) == names[3:4]
+    assert partitions_between(TX_FEATURES, names, None, midnight) == names[:4]

@@ -34,7 +34,7 @@ def load(store: FeatureStore) -> None:
 
 
 def hashes(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
-    return {key: client.hgetall(key) for key in client.keys()}
+    return {key: client.hgetall(key) for key in client.scan_iter()}
 
 
 @pytest.mark.parametrize("product", ONLINE_PRODUCTS, ids=lambda product: product.name)
@@ -70,7 +70,7 @@ def test_the_key_layout_is_feasts(lake: Lake, store: FeatureStore, redis_url: st
     load(store)
     client = redis.Redis.from_url(redis_url)
     wanted = {entity_key("fti", key, value) for key, values in KEYS.items() for value in values}
-    assert set(client.keys()) == wanted
+    assert set(client.scan_iter()) == wanted
     names = [
         f
         for p in (CARD_DAILY, CARD_LAST_STATE)
