@@ -24,12 +24,12 @@ from jobs.generate.world import (
     whereabouts,
 )
 
-SESSION_MEAN = 1.32
+SESSION_MEAN = 1.28
 """Purchases in a session, geometric, at most ``SESSION_MAX``."""
 SESSION_MAX = 12
 GAP_MIN_S, GAP_MEAN_S = 90.0, 400.0
 """Seconds between two purchases of a session: a least gap and the mean of what comes on top."""
-HABIT_SHARE = 0.62
+HABIT_SHARE = 0.82
 """Share of purchases that follow a habit."""
 
 
@@ -57,10 +57,14 @@ def hour_weights(day: int) -> np.ndarray:
     """
     date = places.calendar(day)
     local = np.arange(24) + places.utc_offsets(day) // 60
-    return HOURS[local % 24] * WEEKDAYS[(date.weekday() + local // 24) % 7] * categories.season(date.timetuple().tm_yday)
+    return (
+        HOURS[local % 24] * WEEKDAYS[(date.weekday() + local // 24) % 7] * categories.season(date.timetuple().tm_yday)
+    )
 
 
-def purchases(parameters: Parameters, block: Block, day: int, rng: np.random.Generator, rate: float, mean: float, number: int) -> Events:
+def purchases(
+    parameters: Parameters, block: Block, day: int, rng: np.random.Generator, rate: float, mean: float, number: int
+) -> Events:
     """Everyday purchases of a block's cardholders on one UTC day, whichever card they hold.
 
     Args:
@@ -92,18 +96,26 @@ def purchases(parameters: Parameters, block: Block, day: int, rng: np.random.Gen
     return made.take(~(made.card_present & where.travelling(time - places.midnight(day))))
 
 
-def _sessions(block: Block, day: int, rng: np.random.Generator, rate: float, mean: float) -> tuple[np.ndarray, np.ndarray]:
+def _sessions(
+    block: Block, day: int, rng: np.random.Generator, rate: float, mean: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Position in the block and µs from midnight of each purchase, session by session.
 
     Independent Poisson counts per card are one Poisson total whose sessions fall on cards by weight.
     """
     weights = hour_weights(day)
-    expected = np.cumsum(block.facts.activity * weights.sum(axis=1)[block.facts.country])
+    mood = rng.standard_exponential(len(block.facts.slot))  # some days are for shopping
+    expected = np.cumsum(block.facts.activity * mood * weights.sum(axis=1)[block.facts.country])
     sessions = int(rng.poisson(expected[-1] * rate / mean))
     position = np.searchsorted(expected, np.sort(rng.random(sessions)) * expected[-1]).clip(max=len(expected) - 1)
     cumulative = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     country = block.facts.country[position]
-    hour = np.searchsorted((cumulative + np.arange(len(weights))[:, None]).ravel(), country + rng.random(sessions), side="right") - 24 * country
+    hour = (
+        np.searchsorted(
+            (cumulative + np.arange(len(weights))[:, None]).ravel(), country + rng.random(sessions), side="right"
+        )
+        - 24 * country
+    )
     anchor = (hour.clip(0, 23) + rng.random(sessions)) * 3600.0
 
     length = rng.geometric(1 / mean, sessions).clip(max=SESSION_MAX)
@@ -150,7 +162,9 @@ def charges(parameters: Parameters, block: Block, day: int, number: int) -> Even
     slot_of, which = np.divmod(near, plan.day.shape[1])
     slot = block.facts.slot[slot_of]
     month = date.year * 12 + date.month
-    shift = (hashed(parameters.seed, Stream.SUBSCRIPTIONS, slot, which, 1000 + month) % np.uint64(3)).astype(np.int64) - 1
+    shift = (hashed(parameters.seed, Stream.SUBSCRIPTIONS, slot, which, 1000 + month) % np.uint64(3)).astype(
+        np.int64
+    ) - 1
     due = plan.day.ravel()[near] + shift == date.day
     near, slot_of, which, slot = near[due], slot_of[due], which[due], slot[due]
     seconds = uniform(parameters.seed, Stream.SUBSCRIPTIONS, slot, which, 10_000 + month) * 60e6

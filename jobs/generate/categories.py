@@ -55,7 +55,7 @@ SIGMA = np.array([category.sigma for category in CATEGORIES])
 ONLINE = np.array([category.online for category in CATEGORIES])
 BY_PHONE = np.array([category.by_phone for category in CATEGORIES])
 
-HOURS = np.array([.9, .5, .3, .25, .3, .6, 1.5, 3.0, 4.3, 4.8, 5.2, 6.1, 7.2, 6.4, 5.9, 6.0, 6.6, 7.6, 7.9, 6.6, 5.2, 4.2, 3.0, 1.65])  # fmt: skip
+HOURS = np.array([1.1, .6, .35, .26, .35, .7, 1.5, 3.0, 4.3, 4.8, 5.2, 6.1, 7.2, 6.4, 5.9, 6.0, 6.6, 7.6, 7.9, 6.6, 5.2, 4.2, 3.0, 1.65])  # fmt: skip
 HOURS /= HOURS.sum()
 """Share of the day's purchases by local hour."""
 WEEKDAYS = np.array([0.93, 0.94, 0.97, 1.02, 1.16, 1.12, 0.86])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -50,12 +51,14 @@ class World:
         fraudulent = fraud.on_day(self.parameters, self.lifecycle, self.episodes, day)
         together = max(1, int(self.parameters.rows_per_file / (BLOCK * self.parameters.rate)))
         for first in range(0, len(self.blocks), together):
-            parts = [self._block(block(self.parameters, i), day, fraudulent) for i in self.blocks[first : first + together]]
+            parts = [
+                self._block(block(self.parameters, i), day, fraudulent) for i in self.blocks[first : first + together]
+            ]
             events = concat(parts)
             events = events.take(np.lexsort((events.copy, events.number, events.arrival)))
             pieces = max(1, ceil(len(events) / self.parameters.rows_per_file))
             bounds = np.linspace(0, len(events), pieces + 1).astype(np.int64)
-            for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+            for low, high in pairwise(bounds):
                 yield events.take(np.arange(low, high))
 
     def _block(self, b: Block, day: int, fraudulent: Events) -> Events:

@@ -6,6 +6,7 @@ victims follow low-discrepancy sequences, so the share of fraud is met whatever 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
 
@@ -66,8 +67,23 @@ class Scenario:
         return sum(self.size) / 2
 
 
-_WEB = {"digital_goods": 3.0, "general_retail": 4.0, "clothing": 3.0, "electronics": 2.0, "entertainment": 1.0, "fast_food": 1.0}
-_TILL = {"grocery": 4.0, "fuel": 2.0, "general_retail": 2.0, "pharmacy": 1.0, "fast_food": 1.0, "transit": 1.0, "cash": 1.0}
+_WEB = {
+    "digital_goods": 3.0,
+    "general_retail": 4.0,
+    "clothing": 3.0,
+    "electronics": 2.0,
+    "entertainment": 1.0,
+    "fast_food": 1.0,
+}
+_TILL = {
+    "grocery": 4.0,
+    "fuel": 2.0,
+    "general_retail": 2.0,
+    "pharmacy": 1.0,
+    "fast_food": 1.0,
+    "transit": 1.0,
+    "cash": 1.0,
+}
 _GOODS = {"electronics": 3.0, "general_retail": 4.0, "clothing": 3.0, "digital_goods": 2.0, "travel": 0.5}
 SCENARIOS = (
     Scenario("card_testing", 0.35, (6, 13), (1.5, 30.0), 2.4, None, "web", _GOODS, 0.1, 0.45, 0.20, 4, 0.9, "fraud_card_not_present"),
@@ -79,7 +95,9 @@ SCENARIOS = (
     Scenario("friendly", 0.05, (1, 1), (0.0, 0.0), 1.0, None, "web", _WEB, 0.0, 0.0, 0.0, 25, 0.7, "not_recognised"),
 )  # fmt: skip
 COUNTERFEIT, COMPROMISED, FRIENDLY = 4, 5, 6
-_GOODS_CUMULATIVE = np.cumsum([[s.goods.get(name, 0.0) / sum(s.goods.values()) for name in NAMES] for s in SCENARIOS], axis=1)
+_GOODS_CUMULATIVE = np.cumsum(
+    [[s.goods.get(name, 0.0) / sum(s.goods.values()) for name in NAMES] for s in SCENARIOS], axis=1
+)
 
 
 def _table(attribute: str) -> np.ndarray:
@@ -204,7 +222,9 @@ def _time_of_day(scenario: np.ndarray, country: np.ndarray, hour: np.ndarray, wi
 def _hours(bounds: np.ndarray, draw: np.ndarray) -> np.ndarray:
     """Log-uniform between the bounds, 0 where they are 0."""
     low, high = bounds.T
-    return np.where(low > 0, np.exp(np.log(low.clip(min=1e-9)) + draw * np.log(high.clip(min=1e-9) / low.clip(min=1e-9))), 0.0)
+    return np.where(
+        low > 0, np.exp(np.log(low.clip(min=1e-9)) + draw * np.log(high.clip(min=1e-9) / low.clip(min=1e-9))), 0.0
+    )
 
 
 def transactions(parameters: Parameters, lifecycle: Lifecycle, episodes: Episodes) -> Events:
@@ -262,7 +282,15 @@ def _when(e: Episodes, turn: np.ndarray, draw: np.ndarray) -> np.ndarray:
     return e.first + ((e.last - e.first) * share ** _table("warp")[e.scenario]).astype(np.int64)
 
 
-def _where(parameters: Parameters, e: Episodes, home: np.ndarray, here: np.ndarray, genuine: np.ndarray, category: np.ndarray, draw) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+def _where(
+    parameters: Parameters,
+    e: Episodes,
+    home: np.ndarray,
+    here: np.ndarray,
+    genuine: np.ndarray,
+    category: np.ndarray,
+    draw: Callable[[int], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
     """Merchant of each transaction, and the city whose clock is on its receipt."""
     seed, shops = parameters.seed, merchants(parameters.seed)
     rank = uniform(seed, Stream.EPISODES, e.ordinal, 10)
@@ -271,9 +299,7 @@ def _where(parameters: Parameters, e: Episodes, home: np.ndarray, here: np.ndarr
     country = np.where(country == home, places.COUNTRIES.index("US"), country)
     kind = _PLACE[e.scenario]
     city = np.where((kind == "far") & ~genuine, far, here)
-    place = np.select(
-        [kind == "web", kind == "abroad"], [web_place(home, draw(2)), CITIES + country], default=city
-    )
+    place = np.select([kind == "web", kind == "abroad"], [web_place(home, draw(2)), CITIES + country], default=city)
     merchant = shops.pick(category, place, draw(3))
     breached = _breached(parameters, e.compromise)
     return np.where(genuine & (e.scenario == COMPROMISED), breached, merchant), city
@@ -282,7 +308,9 @@ def _where(parameters: Parameters, e: Episodes, home: np.ndarray, here: np.ndarr
 def _breached(parameters: Parameters, compromise: np.ndarray) -> np.ndarray:
     """The web shop that each breach happened at."""
     seed = parameters.seed
-    category = choose(np.diff(_GOODS_CUMULATIVE[COMPROMISED], prepend=0.0), uniform(seed, Stream.EPISODES, compromise, 20))
+    category = choose(
+        np.diff(_GOODS_CUMULATIVE[COMPROMISED], prepend=0.0), uniform(seed, Stream.EPISODES, compromise, 20)
+    )
     country = choose(places.ONLINE_WEIGHT, uniform(seed, Stream.EPISODES, compromise, 21))
     return merchants(seed).pick(category, CITIES + country, uniform(seed, Stream.EPISODES, compromise, 22))
 
@@ -297,7 +325,9 @@ def _offsets(city: np.ndarray, time: np.ndarray, day: np.ndarray) -> np.ndarray:
 
 def on_day(parameters: Parameters, lifecycle: Lifecycle, episodes: Episodes, day: int) -> Events:
     """What the episodes put on one UTC day."""
-    open_then = (episodes.day <= day) & (episodes.day >= day - LONGEST_EPISODE_DAYS) & (episodes.last >= places.midnight(day))
+    open_then = (
+        (episodes.day <= day) & (episodes.day >= day - LONGEST_EPISODE_DAYS) & (episodes.last >= places.midnight(day))
+    )
     made = transactions(parameters, lifecycle, episodes.take(open_then))
     return made.take((made.time - places.EPOCH_US) // DAY_US == day)
 

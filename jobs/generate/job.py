@@ -16,13 +16,15 @@ import click
 
 from jobs.common.cli import Day, JobContext, job_command
 from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS
-from jobs.common.lake import Lake, Manifest, ingest_partition
+from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.log import track
 from jobs.common.settings import load_settings
 from jobs.common.version import code_version
-from jobs.generate import fraud, write
+from jobs.generate import fraud, text
 from jobs.generate.day import World, add_up, counts
+from jobs.generate.lines import LINES, Form, transaction_lines
 from jobs.generate.parameters import EPOCH, MAX_RATE, Parameters, day_number
+from jobs.generate.write import Written, truth, write_lines, write_truth
 
 TRUTH = "ground_truth/transactions"
 """Beside the landing zone, and read by tests and training alone, never by the pipeline."""
@@ -45,16 +47,62 @@ class Task:
 
 
 @job_command("generate")
-@click.option("--cards", type=click.IntRange(1, 1 << 31), default=5000, show_default=True, help="Card slots in the world.")
-@click.option("--seed", type=click.IntRange(0, 1 << 32), default=7, show_default=True, help="Another seed, another world.")
-@click.option("--format", type=click.Choice(["jsonl.gz", "jsonl", "csv", "csv.gz"]), default="jsonl.gz", show_default=True, help="Form of the landing files.")
-@click.option("--rate", type=click.FloatRange(0, MAX_RATE, min_open=True), default=0.57, show_default=True, help="Transactions per card and day.")
-@click.option("--fraud-rate", type=click.FloatRange(0, 0.1), default=0.0025, show_default=True, help="Fraudulent share of the transactions.")
-@click.option("--duplicate-rate", type=click.FloatRange(0, 0.5), default=0.002, show_default=True, help="Lines that are sent twice.")
-@click.option("--late-rate", type=click.FloatRange(0, 0.5), default=0.005, show_default=True, help="Events that arrive 1 to 72 hours late.")
+@click.option(
+    "--cards", type=click.IntRange(1, 1 << 31), default=5000, show_default=True, help="Card slots in the world."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 1 << 32), default=7, show_default=True, help="Another seed, another world."
+)
+@click.option(
+    "--format",
+    type=click.Choice(["jsonl.gz", "jsonl", "csv", "csv.gz"]),
+    default="jsonl.gz",
+    show_default=True,
+    help="Form of the landing files.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, MAX_RATE, min_open=True),
+    default=0.57,
+    show_default=True,
+    help="Transactions per card and day.",
+)
+@click.option(
+    "--fraud-rate",
+    type=click.FloatRange(0, 0.1),
+    default=0.0025,
+    show_default=True,
+    help="Fraudulent share of the transactions.",
+)
+@click.option(
+    "--duplicate-rate",
+    type=click.FloatRange(0, 0.5),
+    default=0.002,
+    show_default=True,
+    help="Lines that are sent twice.",
+)
+@click.option(
+    "--late-rate",
+    type=click.FloatRange(0, 0.5),
+    default=0.005,
+    show_default=True,
+    help="Events that arrive 1 to 72 hours late.",
+)
 @click.option("--malformed-rate", type=click.FloatRange(0, 0.5), default=0.001, show_default=True, help="Broken lines.")
-@click.option("--rows-per-file", type=click.IntRange(1000, 10_000_000), default=400_000, show_default=True, help="Lines in a file, at most.")
-@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Days made at the same time; the bytes are the same.")
+@click.option(
+    "--rows-per-file",
+    type=click.IntRange(1000, 10_000_000),
+    default=400_000,
+    show_default=True,
+    help="Lines in a file, at most.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Days made at the same time; the bytes are the same.",
+)
 @click.option("--snapshot", type=Day(), default=None, help=f"Day that also lands all cards and merchants; name the first day of a lake that begins after {EPOCH}, where they land in any case.")  # fmt: skip
 def command(context: JobContext, processes: int, snapshot: date | None, **options: Any) -> Mapping[str, Any]:
     """Lands a synthetic world's card transactions, cards, merchants and chargebacks, day by day.
@@ -105,29 +153,34 @@ def make_day(lake: Lake, task: Task) -> dict[str, int]:
     """Makes and publishes one day; returns its counts."""
     began = time.perf_counter()
     world, seed = _world(task.parameters, task.horizon), task.parameters.seed
-    day, form = day_number(task.day), write.Format(task.parameters.format)
+    day, name = day_number(task.day), task.parameters.format
+    form = Form(is_csv=name.startswith("csv"))
     with lake.staging() as folder:
         lines, truths, parts = [], [], []
         for number, events in enumerate(world.landed(day)):
-            lines.append(form.write(lake, folder, number, TRANSACTIONS, write.transaction_lines(seed, events, form.lines)))
-            truths.append(write.write_truth(lake, folder, number, write.truth(seed, events)))
+            part = f"part-{number:05d}"
+            staged = Staged(f"{folder}/{part}.{name}", f"{part}.{name}")
+            lines.append(write_lines(lake, staged, form.header(LINES), transaction_lines(seed, events, form)))
+            staged = Staged(f"{folder}/{part}.parquet", f"{part}.parquet")
+            truths.append(write_truth(lake, staged, truth(seed, events)))
             parts.append(counts(events))
-        total = add_up(parts)
         feeds = [
-            (CARDS, write.card_texts(seed, world.card_rows(day, task.snapshot))),
-            (MERCHANTS, write.merchant_texts(seed) if task.snapshot else write.merchant_texts(seed).clear()),
-            (CHARGEBACKS, write.chargeback_texts(seed, world.chargebacks(day))),
+            (CARDS, text.card_texts(seed, world.card_rows(day, task.snapshot))),
+            (MERCHANTS, text.merchant_texts(seed) if task.snapshot else text.merchant_texts(seed).clear()),
+            (CHARGEBACKS, text.chargeback_texts(seed, world.chargebacks(day))),
         ]
         for dataset, texts in feeds:
-            files = [form.write(lake, folder, 0, dataset, iter([form.lines(texts, dataset)]))] if len(texts) else []
-            _publish(lake, task, dataset.landing, files, len(texts), {"lines": len(texts)}, began)
-            total[dataset.name] = len(texts)
-        _publish(lake, task, TRUTH, truths, total["lines"], {}, began)
-        _publish(lake, task, TRANSACTIONS.landing, lines, total["lines"], add_up(parts), began)
-    return total
+            staged = Staged(f"{folder}/{dataset.name}.{name}", f"part-00000.{name}")
+            rows = iter([form.lines(texts, dataset)])
+            files = [write_lines(lake, staged, form.header(dataset), rows)] if len(texts) else []
+            _publish(lake, task, dataset.landing, files, {"lines": len(texts)}, began)
+        total = add_up(parts)
+        _publish(lake, task, TRUTH, truths, {"lines": total["lines"]}, began)
+        _publish(lake, task, TRANSACTIONS.landing, lines, total, began)
+    return total | {dataset.name: len(texts) for dataset, texts in feeds}
 
 
-def _publish(lake: Lake, task: Task, dataset: str, files: list[write.Written], rows: int, counted: dict[str, int], began: float) -> None:
+def _publish(lake: Lake, task: Task, dataset: str, files: list[Written], counted: dict[str, int], began: float) -> None:
     """Publishes one partition. Where there is nothing to publish, only what an earlier world left is taken away."""
     partition = ingest_partition(task.day)
     if not files and not lake.files(f"{dataset}/{partition}"):
@@ -140,7 +193,7 @@ def _publish(lake: Lake, task: Task, dataset: str, files: list[write.Written], r
         code_version=_code_version(),
         inputs=task.inputs,
         digest=digest,
-        rows=rows,
+        rows=counted["lines"],
         counts=counted,
         seconds=round(time.perf_counter() - began, 3),
     )

@@ -18,6 +18,7 @@ from jobs.generate.world import Cards
 
 _FIRST_MONTH = np.datetime64(EPOCH.isoformat(), "M")
 _FIRST_DAY = np.datetime64(EPOCH.isoformat(), "D")
+_MONTH_OF_DAY = ((_FIRST_DAY + np.arange(366 * 100)).astype("M8[M]") - _FIRST_MONTH).astype(np.int64)
 ISSUE_TIME = 5 * HOUR_US
 """New cards are issued at this time of the UTC day and used from the next midnight on."""
 SHADOW_DAYS = 20
@@ -76,7 +77,8 @@ class Lifecycle:
         Args:
             facts: of neighbouring slots, in order, that include all slots of the events.
         """
-        events = events.but(generation=self.generation(facts, day)[events.slot - facts.slot[0]])
+        users = facts.take(events.slot - facts.slot[0])
+        events = events.but(generation=self.generation(users, day))
         closed = self._ours(facts) & (self.reissued >= day) & (self.blocked < places.midnight(day + 1))
         if not closed.any():
             return events
@@ -133,8 +135,7 @@ def renewals(facts: Cards, day: np.ndarray | int) -> np.ndarray:
 
     A successor comes ``lead`` days before a month's end, so it is there once the month of day + lead is later.
     """
-    month = (_FIRST_DAY + np.asarray(day + facts.lead)).astype("M8[M]") - _FIRST_MONTH
-    ahead = facts.first_expiry - month.astype(np.int64)
+    ahead = facts.first_expiry - _MONTH_OF_DAY[day + facts.lead]
     return (-(ahead // facts.validity)).clip(min=0)
 
 

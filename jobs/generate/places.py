@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from jobs.generate.parameters import EPOCH
+
+Day = TypeVar("Day", int, np.ndarray)
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -71,6 +74,7 @@ def _rows(text: str) -> list[list[str]]:
     return [row.split(",") for line in text.split("\n") for row in line.split(";") if row]
 
 
+_CLOCKS = [ZoneInfo(name) for name in _ZONES.values()]
 _ALL = _rows(_HOMES) + _rows(_ABROAD)
 CITIES = len(_ALL)
 HOME_CITIES = len(_rows(_HOMES))
@@ -80,13 +84,18 @@ CITY_COUNTRY = np.array([COUNTRIES.index(row[1]) for row in _ALL])
 LATITUDE = np.array([float(row[2]) for row in _ALL])
 LONGITUDE = np.array([float(row[3]) for row in _ALL])
 INHABITANTS = np.array([float(row[4]) for row in _ALL])
-HOME_WEIGHT = np.where(np.arange(CITIES) < HOME_CITIES, INHABITANTS, 0.0)
+HOME_WEIGHT = np.where(np.arange(CITIES) < HOME_CITIES, INHABITANTS**1.3, 0.0)
+"""Where cardholders live: cities follow Zipf's law, and an issuer is stronger in the large ones."""
 VISIT_WEIGHT = np.sqrt(INHABITANTS) * np.where(np.arange(CITIES) < HOME_CITIES, 1.0, 0.5)
-ONLINE_WEIGHT = np.array([{"IE": 4.0, "LU": 3.0, "NL": 3.0, "GB": 6.0, "US": 6.0, "DE": 5.0}.get(c, 0.5) for c in COUNTRIES])
+ONLINE_WEIGHT = np.array(
+    [{"IE": 4.0, "LU": 3.0, "NL": 3.0, "GB": 6.0, "US": 6.0, "DE": 5.0}.get(c, 0.5) for c in COUNTRIES]
+)
 """Where web shops sit that sell across borders."""
 
 
-def kilometres(latitude: np.ndarray, longitude: np.ndarray, to_latitude: np.ndarray, to_longitude: np.ndarray) -> np.ndarray:
+def kilometres(
+    latitude: np.ndarray, longitude: np.ndarray, to_latitude: np.ndarray, to_longitude: np.ndarray
+) -> np.ndarray:
     """Great-circle distances in km on a sphere of radius 6,371 km; arguments in degrees."""
     a, b, c, d = (np.radians(x) for x in (latitude, longitude, to_latitude, to_longitude))
     half = np.sin((c - a) / 2) ** 2 + np.cos(a) * np.cos(c) * np.sin((d - b) / 2) ** 2
@@ -102,9 +111,12 @@ def utc_offsets(day: int) -> np.ndarray:
     """Minutes to add to UTC, by country and hour of the UTC day ``day`` (days since the epoch): int64 (countries, 24)."""
     start = datetime(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC) + timedelta(days=day)
     hours = [start + timedelta(hours=h) for h in range(24)]
-    zones = [ZoneInfo(name) for name in _ZONES.values()]
-    offsets = [[_minutes(hour, zone) for hour in hours] for zone in zones]
-    return np.array(offsets, np.int64)
+    return np.array([_day_of_offsets(hours, zone) for zone in _CLOCKS], np.int64)
+
+
+def _day_of_offsets(hours: list[datetime], zone: ZoneInfo) -> list[int]:
+    first, last = _minutes(hours[0], zone), _minutes(hours[-1], zone)
+    return [first] * 24 if first == last else [_minutes(hour, zone) for hour in hours]
 
 
 def _minutes(moment: datetime, zone: ZoneInfo) -> int:
@@ -118,7 +130,7 @@ def local_offset(country: np.ndarray, time: np.ndarray, day: int) -> np.ndarray:
     return utc_offsets(day)[country, (time - EPOCH_US) // HOUR_US - day * 24]
 
 
-def midnight(day: int | np.ndarray) -> int | np.ndarray:
+def midnight(day: Day) -> Day:
     """UTC microseconds at which a day (days since the epoch) begins."""
     return EPOCH_US + day * DAY_US
 

@@ -19,7 +19,7 @@ from jobs.generate.parameters import Parameters
 from jobs.generate.places import CITIES, CITY_COUNTRY, COUNTRIES, HOME_WEIGHT, HOUR_US, LATITUDE, LONGITUDE
 
 MERCHANTS = 20_000
-POPULARITY = 1.05
+POPULARITY = 1.6
 """Exponent of the merchants' Zipf law."""
 PLACES = CITIES + len(COUNTRIES)
 """A merchant's place is a city, or, for a web shop, ``CITIES`` plus its country."""
@@ -35,6 +35,9 @@ RECURRING_SHARE = 0.06
 """Share of all transactions that are subscriptions being charged."""
 MAX_ACTIVITY = 8.0
 """No card is used more than so many times as much as the mean card."""
+
+SPENDING_SIGMA = 0.35
+"""Of the logarithm of a card's factor on amounts."""
 
 # Eight neighbouring slots belong to a few customers: which customer, and which account, each slot goes with.
 _CUSTOMERS = np.array([[0, 0, 0, 0, 1, 1, 2, 3], [0, 0, 0, 1, 1, 2, 2, 3], [0, 0, 1, 1, 2, 2, 3, 4], [0, 0, 1, 2, 3, 4, 5, 6]])  # fmt: skip
@@ -90,7 +93,7 @@ def merchants(seed: int) -> Merchants:
         latitude=np.where(on_web, np.nan, latitude),
         longitude=np.where(on_web, np.nan, longitude),
         cumulative=np.r_[0.0, np.cumsum(popularity)],
-        first=np.searchsorted(category * PLACES + place, np.r_[groups, groups.size]),
+        first=np.asarray(np.searchsorted(category * PLACES + place, np.r_[groups, groups.size])),
     )
 
 
@@ -137,7 +140,7 @@ def cards(seed: int, slot: np.ndarray) -> Cards:
         city=city,
         country=CITY_COUNTRY[city],
         activity=(-np.log(uniform(seed, Stream.CARDS, slot, 1))).clip(max=MAX_ACTIVITY),
-        spending=np.exp(0.4 * normal(seed, Stream.CARDS, slot, 2)),
+        spending=np.exp(SPENDING_SIGMA * normal(seed, Stream.CARDS, slot, 2)),
         first_expiry=2 + (uniform(seed, Stream.CARDS, slot, 4) * validity).astype(np.int64),
         validity=validity,
         lead=20 + (uniform(seed, Stream.CARDS, slot, 5) * 20).astype(np.int64),
@@ -180,7 +183,9 @@ def routine(parameters: Parameters, facts: Cards) -> Routine:
     return Routine(
         category=category,
         merchant=shops.pick(category, place, uniform(seed, Stream.HABITS, slot, habit, 3)),
-        shop=shops.pick(np.int64(SUBSCRIPTION), seller, uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 3)),
+        shop=shops.pick(
+            np.full_like(seller, SUBSCRIPTION), seller, uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 3)
+        ),
         cents=np.floor(euros).astype(np.int64) * 100 + 99,
         day=np.where(has, day, 0),
         minute=(6 * 60 + 240 * uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 5)).astype(np.int64),
@@ -241,4 +246,3 @@ def whereabouts(seed: int, slot: np.ndarray, home: np.ndarray, day: np.ndarray |
     leave[away] = np.where(moves, leaves, 0)
     arrive[away] = np.where(moves, leaves + (under_way * HOUR_US).astype(np.int64), 0)
     return Whereabouts(before, after, leave, arrive)
-
