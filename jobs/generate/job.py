@@ -46,7 +46,6 @@ class Task:
         return self.parameters.fingerprint(self.day, self.snapshot)
 
 
-@job_command("generate")
 @click.option(
     "--cards", type=click.IntRange(1, 1 << 31), default=5000, show_default=True, help="Card slots in the world."
 )
@@ -104,7 +103,7 @@ class Task:
     help="Days made at the same time; the bytes are the same.",
 )
 @click.option("--snapshot", type=Day(), default=None, help=f"Day that also lands all cards and merchants; name the first day of a lake that begins after {EPOCH}, where they land in any case.")  # fmt: skip
-def command(context: JobContext, processes: int, snapshot: date | None, **options: Any) -> Mapping[str, Any]:
+def run(context: JobContext, processes: int, snapshot: date | None, **options: Any) -> Mapping[str, Any]:
     """Lands a synthetic world's card transactions, cards, merchants and chargebacks, day by day.
 
     Any day made alone equals the day made in a sequence, byte for byte. The world begins on 2025-01-01.
@@ -118,6 +117,9 @@ def command(context: JobContext, processes: int, snapshot: date | None, **option
         context.log.info("unchanged", days=len(tasks) - len(todo))
     made = add_up(list(_run(context.lake, todo, processes)))
     return {"days": len(todo), "unchanged": len(tasks) - len(todo)} | made
+
+
+command = job_command("generate")(run)
 
 
 def _is_current(lake: Lake, task: Task) -> bool:

@@ -1,0 +1,167 @@
+"""T14 and T15: what lands follows the landing contract, and the manifests count it exactly."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS
+from jobs.common.lake import ingest_partition
+from jobs.generate import mess
+from jobs.generate.behaviour import block
+from jobs.generate.lines import LINES, Form, sound_lines
+from jobs.generate.mess import DEFECTS, DELAY_HOURS
+from jobs.generate.parameters import Parameters
+from jobs.generate.text import transaction_texts
+from tests.generate.conftest import START, LandedWorld, land
+from tests.generate.reading import WrongLine, check
+
+
+def total(world: LandedWorld, name: str) -> int:
+    return sum(manifest.counts[name] for manifest in world.manifests())
+
+
+def test_lines_are_unique_duplicate_or_malformed(world: LandedWorld) -> None:
+    sound, rejected = world.parsed
+    unique = {row["transaction_id"] for _, row in sound}
+    assert total(world, "lines") == len(sound) + len(rejected)
+    assert total(world, "malformed") == len(rejected)
+    # A copy that comes the day after the range's first line of it was landed before the range began.
+    before = world.truth.filter(pl.col("copy") == "cross_day", pl.col("arrived_at").dt.date() == START).height
+    assert total(world, "unique") == len(unique) - before
+    duplicates = total(world, "duplicates_same_day") + total(world, "duplicates_cross_day")
+    assert total(world, "lines") == total(world, "unique") + duplicates + total(world, "malformed")
+
+
+def test_the_contract_rejects_exactly_the_lines_marked_malformed(world: LandedWorld) -> None:
+    marks = world.truth["defect"].is_not_null().to_list()
+    for (_, line), is_bad in zip(world.lines("transactions"), marks, strict=True):
+        try:
+            check(line, TRANSACTIONS)
+        except WrongLine:
+            assert is_bad, f"a sound line is rejected: {line}"
+        else:
+            assert not is_bad, f"a malformed line passes: {line}"
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz"])
+def test_csv_follows_the_contract_and_breaks_it_in_every_way(tmp_path: Path, form: str) -> None:
+    parameters = Parameters(cards=2000, format=form, malformed_rate=0.1)
+    landed = land(tmp_path, parameters, START, START + timedelta(days=1), snapshot=START)
+    seen = set()
+    for dataset in (TRANSACTIONS, CARDS, MERCHANTS, CHARGEBACKS):
+        for file in landed.lake.files(f"{dataset.landing}/{ingest_partition(START)}"):
+            data = Path(file.path).read_bytes()
+            header, *lines = (gzip.decompress(data) if form == "csv.gz" else data).decode().splitlines()
+            assert sorted(header.split(",")) == sorted(column.name for column in dataset.columns)
+            defects = landed.truth["defect"].to_list() if dataset is TRANSACTIONS else [None] * len(lines)
+            for line, defect in zip(lines, defects, strict=True):
+                if defect is None:
+                    check(line, dataset, header.split(","))
+                    continue
+                seen.add(defect)
+                with pytest.raises(WrongLine):
+                    check(line, dataset, header.split(","))
+    assert seen == set(DEFECTS)
+
+
+@pytest.mark.parametrize("dataset", [CARDS, MERCHANTS, CHARGEBACKS], ids=lambda dataset: dataset.name)
+def test_the_other_feeds_follow_the_contract(world: LandedWorld, dataset) -> None:  # type: ignore[no-untyped-def]
+    rows = [check(line, dataset) for _, line in world.lines(dataset.name)]
+    keys = {tuple(row[name] for name in dataset.key) for row in rows}
+    assert rows
+    assert len(keys) == len(rows)
+    assert sum(manifest.rows for manifest in world.manifests(dataset.landing)) == len(rows)
+
+
+@pytest.mark.parametrize("is_csv", [False, True])
+def test_the_fast_way_to_a_line_is_the_plain_way(is_csv: bool) -> None:
+    parameters = Parameters(cards=3000)
+    from jobs.generate.day import World
+
+    (events,) = World.until(parameters, 370).landed(369)
+    form = Form(is_csv)
+    plain = form.lines(transaction_texts(parameters.seed, events), LINES)
+    assert sound_lines(parameters.seed, events, form).to_list() == plain.to_list()
+
+
+def test_lines_stand_in_order_of_arrival(world: LandedWorld) -> None:
+    times = {row["transaction_id"]: row["event_time"] for _, row in world.parsed[0]}
+    truth = world.truth.filter(pl.col("defect").is_null())
+    events = pl.Series([times[t] for t in truth["transaction_id"]]).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.6f%:z", time_zone="UTC"
+    )
+    arrivals = truth["arrived_at"].fill_null(events)
+    day = arrivals.dt.date()
+    assert arrivals.is_sorted()
+    assert day.n_unique() == len(world.days)
+
+
+def test_late_events_arrive_in_the_declared_range_on_their_landing_day(world: LandedWorld) -> None:
+    late = world.transactions.filter("late")
+    hours = ((late["arrived_at"] - late["time"]).dt.total_microseconds() / 3.6e9).to_numpy()
+    assert len(late) == total(world, "late")
+    assert (late["arrived_at"].dt.date() == late["day"]).all()
+    assert hours.min() >= DELAY_HOURS[0]
+    assert hours.max() <= DELAY_HOURS[1]
+    assert total(world, "late") / total(world, "unique") == pytest.approx(world.parameters.late_rate, rel=0.15)
+
+
+def test_duplicates_repeat_a_line_of_the_day_or_of_the_day_before(world: LandedWorld) -> None:
+    first: dict[str, tuple[date, dict[str, str]]] = {}
+    copies = {"same_day": 0, "cross_day": 0}
+    marks = world.truth.filter(pl.col("defect").is_null())["copy"].to_list()
+    for (day, row), mark in zip(world.parsed[0], marks, strict=True):
+        if mark is None:
+            assert row["transaction_id"] not in first
+            first[row["transaction_id"]] = (day, row)
+        elif day > START:
+            copies[mark] += 1
+            back = timedelta(days=1 if mark == "cross_day" else 0)
+            assert first[row["transaction_id"]] == (day - back, row)
+    share = sum(copies.values()) / total(world, "unique")
+    assert share == pytest.approx(world.parameters.duplicate_rate, rel=0.2)
+    assert copies["cross_day"] / sum(copies.values()) == pytest.approx(mess.NEXT_DAY_SHARE, abs=0.07)
+
+
+def test_fraud_is_never_malformed(world: LandedWorld) -> None:
+    assert not world.truth.filter(pl.col("defect").is_not_null())["is_fraud"].any()
+
+
+def test_every_transaction_names_known_cards_accounts_and_merchants(world: LandedWorld) -> None:
+    cards = world.cards.filter(pl.col("status") == "active").unique("card_id")
+    merchants = {row["merchant_id"]: row for row in (check(line, MERCHANTS) for _, line in world.lines("merchants"))}
+    joined = world.transactions.join(cards, on="card_id", how="left", suffix="_of_card")
+    assert joined["account_id_of_card"].null_count() == 0
+    assert (joined["account_id"] == joined["account_id_of_card"]).all()
+    assert (joined["time"] >= joined["issued_at"]).all()
+    assert (joined["time"] <= joined["expires_at"]).all()
+    for row in world.transactions.sample(2000, seed=1).iter_rows(named=True):
+        merchant = merchants[row["merchant_id"]]
+        assert (int(merchant["mcc"]), merchant["country"]) == (row["mcc"], row["merchant_country"])
+        if row["card_present"]:
+            assert float(merchant["latitude"]) == row["latitude"]
+
+
+def test_coordinates_stand_where_the_card_was_present_and_only_there(world: LandedWorld) -> None:
+    tx = world.transactions
+    assert (tx["latitude"].is_not_null() == tx["card_present"]).all()
+    assert (tx["card_present"] == tx["channel"].is_in(["pos", "atm"])).all()
+    assert (tx.filter(pl.col("mcc") == 6011)["channel"] == "atm").all()
+
+
+def test_wallets_hold_one_to_four_cards_on_one_or_two_accounts() -> None:
+    from jobs.generate.world import owners
+
+    slots = np.arange(8000)
+    customer, account = owners(7, slots)
+    cards = np.unique(customer, return_counts=True)[1]
+    accounts = np.unique(np.unique(np.stack([customer, account]), axis=1)[0], return_counts=True)[1]
+    assert set(cards) == {1, 2, 3, 4}
+    assert set(accounts) == {1, 2}
+    assert len(block(Parameters(cards=8000), 0).facts.slot) == 8000

@@ -1,0 +1,87 @@
+"""The command: what it refuses, and when it has nothing to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from jobs.common.cli import JobContext
+from jobs.common.lake import Lake, ingest_partition
+from jobs.common.settings import Settings
+from jobs.generate.job import TRUTH, run
+from jobs.generate.parameters import Parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = ["--start", "2026-01-05", "--end", "2026-01-06"]
+
+
+def call(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "LAKE_URI"}
+    command = [sys.executable, "-m", "jobs.generate", "--lake", lake.as_uri(), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--start", "2024-12-31", "--end", "2025-01-02"], "before 2025-01-01"),
+        (["--start", "2026-01-05", "--end", "2026-01-05"], "half-open"),
+        (["--start", "2026-01-05", "--end", "2026-01-04"], "must be after --start"),
+        ([*DAY, "--rate", "0"], "--rate"),
+        ([*DAY, "--late-rate", "1.5"], "--late-rate"),
+        ([*DAY, "--rate", "5", "--fraud-rate", "0.05"], "at least 150"),
+        ([*DAY, "--cards", "0"], "--cards"),
+        ([*DAY, "--format", "xml"], "--format"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_is_refused_in_one_sentence_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    done = call(tmp_path / "lake", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_the_command_lands_a_day_and_then_has_nothing_to_do(tmp_path: Path) -> None:
+    first = call(tmp_path, *DAY, "--cards", "100")
+    assert first.returncode == 0, first.stderr
+    second = call(tmp_path, *DAY, "--cards", "100")
+    assert second.returncode == 0
+    assert "unchanged" in second.stderr
+    assert not list((tmp_path / "_staging").glob("*"))
+
+
+def go(lake: Lake, force: bool = False, snapshot: date | None = None, **changes: object) -> dict[str, object]:
+    context = JobContext(Settings(), lake, date(2026, 1, 5), date(2026, 1, 7), force)
+    return dict(run(context, processes=1, snapshot=snapshot, **(vars(Parameters(cards=200)) | changes)))
+
+
+def test_only_what_changed_is_made_again(lake: Lake) -> None:
+    assert go(lake)["days"] == 2
+    assert go(lake)["days"] == 0
+    assert go(lake, snapshot=date(2026, 1, 6))["days"] == 1
+    assert go(lake, snapshot=date(2026, 1, 6), seed=8)["days"] == 2
+    assert go(lake, snapshot=date(2026, 1, 6), seed=8, force=True)["days"] == 2
+
+
+def test_another_world_leaves_nothing_of_the_one_before(lake: Lake) -> None:
+    go(lake, snapshot=date(2026, 1, 5), format="csv")
+    go(lake)
+    partition = ingest_partition(date(2026, 1, 5))
+    assert not lake.files(f"landing/merchants/{partition}")
+    assert lake.manifest("landing/merchants", partition).rows == 0
+    assert [f.base_name for f in lake.files(f"landing/transactions/{partition}")] == ["part-00000.jsonl.gz"]
+
+
+def test_truth_stands_beside_the_landing_zone(lake: Lake) -> None:
+    go(lake)
+    assert lake.partitions(TRUTH) == lake.partitions("landing/transactions")
+    assert not lake.files("landing/ground_truth")
