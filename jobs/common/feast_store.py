@@ -39,9 +39,14 @@ def registry_url(settings: Settings, lake: Lake) -> str:
 
 
 def open_store(settings: Settings, lake: Lake) -> Any:
-    """The ``feast.FeatureStore`` of the repo."""
+    """The ``feast.FeatureStore`` of the repo.
+
+    Raises:
+        WrongCall: the registry's database cannot be used.
+    """
     os.environ.setdefault("FEAST_USAGE", "False")
     from feast import FeatureStore, RepoConfig
+    from sqlalchemy.exc import SQLAlchemyError
 
     # Feast calls on-demand views experimental at every look; this repo's are tested on both ways of retrieval.
     warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
@@ -50,4 +55,12 @@ def open_store(settings: Settings, lake: Lake) -> Any:
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     variables = {"FEAST_REGISTRY_URL": url, "LAKE_URI": lake.uri, "REDIS_URL": settings.redis_url}
     filled = yaml.safe_load(Template(YAML.read_text(encoding="utf-8")).substitute(variables))
-    return FeatureStore(config=RepoConfig(**filled, repo_path=REPO))
+    store = FeatureStore(config=RepoConfig(**filled, repo_path=REPO))
+    try:
+        store.registry.refresh(store.project)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise WrongCall(
+            f"Cannot use the Feast registry: {reason}. Check that FEAST_REGISTRY_URL names a database that runs."
+        ) from None
+    return store

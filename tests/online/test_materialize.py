@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,10 +200,29 @@ def test_a_lost_key_fails_the_job(lake: Lake, run_job: RunJob, monkeypatch: pyte
     publish_day(lake)
     write = RedisUrlOnlineStore.online_write_batch
 
+    lost = (CARD_LAST_STATE.name, "card-1")
+
     def lose_one(self: Any, config: Any, view: Any, rows: Any, progress: Any) -> None:
-        write(self, config, view, rows[1:] if view.name == CARD_LAST_STATE.name else rows, progress)
+        write(
+            self,
+            config,
+            view,
+            [r for r in rows if view.name != lost[0] or r[0].entity_values[0].string_val != lost[1]],
+            progress,
+        )
 
     monkeypatch.setattr(RedisUrlOnlineStore, "online_write_batch", lose_one)
     ended = run_job("materialize")
     assert ended.code == 1
     assert "card_last_state has 2 keys online and 3 rows in silver" in ended.log
+
+
+def test_a_registry_that_cannot_be_used_is_a_wrong_call(
+    lake: Lake, run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_day(lake)
+    (tmp_path / "registry.db").write_bytes(b"this is no SQLite file, and long enough to say so" * 9)
+    monkeypatch.setenv("FEAST_REGISTRY_URL", f"sqlite:///{tmp_path}/registry.db")
+    ended = run_job("materialize")
+    assert ended.code == 2
+    assert "Cannot use the Feast registry" in ended.log
