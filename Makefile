@@ -41,6 +41,10 @@ lint: $(READY) ## Check style, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+.PHONY: docs
+docs: $(READY) ## Write the generated reference pages anew
+	@$(BIN)/python -m docs.build
+
 .PHONY: lock
 lock: $(READY) ## Compile requirements/*.in anew, with hashes
 	@for source in requirements/*.in; do \

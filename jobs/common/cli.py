@@ -93,6 +93,7 @@ def job_command(name: str) -> Callable[[JobFunction], click.Command]:
 
 def main(command: click.Command) -> None:
     """Runs a job's command and exits: 0 done, 1 failed, 2 wrong call or settings, 3 bad data."""
+    structlog.reset_defaults()  # until the settings are read, an error is plain text
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

@@ -1,0 +1,82 @@
+"""Wrong calls and settings: one clear sentence, exit code 2, no trace, nothing written. The same for every job."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from jobs.common.cli import main
+
+JOBS = ("generate", "bronze", "features", "materialize", "verify")
+DAYS = ["--start", "2026-01-01", "--end", "2026-01-02"]
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LAKE_URI", "REDIS_URL", "FEAST_REGISTRY_URL", "AWS_ENDPOINT_URL", "S3_PATH_STYLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def call(job: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", [f"jobs.{job}", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main(importlib.import_module(f"jobs.{job}.__main__").command)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["--start", "2026-01-02", "--end", "2026-01-01"], {}, "--end 2026-01-01 must be after --start 2026-01-02"),
+        (["--start", "2026-01-01", "--end", "2026-01-01"], {}, "must be after"),
+        (["--start", "2026-02-30", "--end", "2026-03-01"], {}, "'2026-02-30' is not a day such as 2026-01-31"),
+        (["--start", "2026-01-01"], {}, "Missing option '--end'"),
+        ([*DAYS, "--lake", "hdfs://host/lake"], {}, "unknown scheme hdfs://, use file:///folder or s3://bucket"),
+        (DAYS, {}, "No lake given: pass --lake"),
+        ([*DAYS, "--bogus"], {}, "No such option"),
+        (DAYS, {"S3_PATH_STYLE": "maybe", "AWS_ENDPOINT_URL": "minio:9000"}, "AWS_ENDPOINT_URL must start with http"),
+        (DAYS, {"S3_PATH_STYLE": "maybe", "AWS_ENDPOINT_URL": "minio:9000"}, "S3_PATH_STYLE should be a valid boolean"),
+        (DAYS, {"REDIS_URL": "hush-hush"}, "REDIS_URL must look like redis://host:6379/0"),
+        ([*DAYS, "--lake", "s3://bucket"], {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Cannot reach bucket bucket"),
+    ],
+)
+def test_one_sentence_and_exit_code_2(
+    job: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s3cr3t", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert call(job, *arguments, monkeypatch=monkeypatch) == 2
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert "s3cr3t" not in said
+    assert "hush-hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("job", "sentence"),
+    [
+        ("bronze", "Missing partition landing/transactions/ingest_date=2026-01-01"),
+        ("features", "Missing partition bronze/transactions/ingest_date=2026-01-01"),
+        ("materialize", "Missing partition silver/features/"),
+        ("verify", "Missing partition"),
+    ],
+)
+def test_a_missing_partition(
+    job: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lake = tmp_path / "lake"
+    assert call(job, *DAYS, "--lake", lake.as_uri(), monkeypatch=monkeypatch) == 2
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert [p for p in lake.rglob("*") if p.is_file()] == []

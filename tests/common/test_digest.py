@@ -1,0 +1,100 @@
+"""Digests: equal for equal rows in any order and any files, different for any other data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.common.digest import table_digest
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "n": pa.int64(),
+        "x": pa.float64(),
+        "ok": pa.bool_(),
+        "at": pa.timestamp("us", tz="UTC"),
+        "list": pa.list_(pa.int64()),
+        "names": pa.list_(pa.string()),
+    }
+)
+ROW = st.fixed_dictionaries(
+    {
+        "id": st.none() | st.text(max_size=40),
+        "n": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "x": st.none() | st.floats(allow_nan=False),
+        "ok": st.none() | st.booleans(),
+        "at": st.none()
+        | st.datetimes(min_value=datetime(1700, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)),
+        "list": st.none() | st.lists(st.integers(-5, 5), max_size=4),
+        "names": st.none() | st.lists(st.text(max_size=3), max_size=3),
+    }
+)
+
+
+def digest(rows: list[dict[str, Any]], chunk: int = 10**6) -> str:
+    return table_digest(pa.Table.from_pylist(rows, SCHEMA).to_batches(max_chunksize=chunk)).hexdigest()
+
+
+@given(st.lists(ROW, min_size=1, max_size=20), st.randoms(), st.integers(1, 5))
+def test_order_and_chunks_do_not_matter(rows: list[dict[str, Any]], random: Any, chunk: int) -> None:
+    shuffled = random.sample(rows, len(rows))
+    assert digest(rows) == digest(shuffled, chunk)
+
+
+@given(st.lists(ROW, min_size=1, max_size=8), ROW)
+def test_any_other_rows_differ(rows: list[dict[str, Any]], other: dict[str, Any]) -> None:
+    assert digest(rows) != digest([*rows, other])
+    assert digest(rows) != digest([*rows, rows[0]]), "a row twice is not a row once"
+    if other != rows[0]:
+        assert digest(rows) != digest([other, *rows[1:]])
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two"),
+    [
+        ("id", "", None),
+        ("id", "a", "a\0"),
+        ("n", 0, None),
+        ("n", 2**53, 2**53 + 1),
+        ("x", 0.1, np.nextafter(0.1, 1)),
+        ("ok", False, None),
+        ("list", [], None),
+        ("list", [1, 2], [2, 1]),
+        ("list", [0], []),
+        ("names", ["ab"], ["a", "b"]),
+        ("names", [""], []),
+    ],
+)
+def test_values_that_are_easily_confused(name: str, one: Any, two: Any) -> None:
+    row = dict.fromkeys(SCHEMA.names)
+    assert digest([row | {name: one}]) != digest([row | {name: two}])
+
+
+def test_values_do_not_wander_between_columns_or_rows() -> None:
+    schema = pa.schema({"a": pa.int64(), "b": pa.int64()})
+
+    def of(rows: list[tuple[int, int]]) -> str:
+        return table_digest(pa.Table.from_pylist([{"a": a, "b": b} for a, b in rows], schema).to_batches()).hexdigest()
+
+    assert of([(1, 2)]) != of([(2, 1)])
+    assert of([(1, 2), (3, 4)]) != of([(1, 4), (3, 2)])
+
+
+def test_minus_zero_and_the_width_of_strings_are_no_difference() -> None:
+    small, large = (
+        pa.table({"s": pa.array(["a"]), "x": [0.0]}),
+        pa.table({"s": pa.array(["a"], pa.large_string()), "x": [-0.0]}),
+    )
+    assert table_digest(small.to_batches()).hexdigest() == table_digest(large.to_batches()).hexdigest()
+
+
+def test_schemas_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="Cannot add"):
+        table_digest([pa.record_batch({"a": [1]}), pa.record_batch({"b": [1]})])

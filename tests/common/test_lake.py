@@ -1,0 +1,94 @@
+"""Publishing: whole or not at all, the manifest last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.common.errors import WrongCall
+from jobs.common.lake import Lake, Manifest, Staged
+from jobs.common.settings import Settings
+
+PARTITION = "ingest_date=2026-01-01"
+
+
+def publish(lake: Lake, files: dict[str, bytes], digest: str = "d") -> None:
+    with lake.staging() as staging:
+        staged = []
+        for name, data in files.items():
+            lake.write_bytes(f"{staging}/{name}", data)
+            staged.append(Staged(f"{staging}/{name}", name))
+        lake.publish(Manifest("bronze/t", PARTITION, "bronze", "v", "i", digest, len(files)), staged)
+
+
+def content(lake: Lake) -> dict[str, bytes]:
+    return {f.base_name: Path(f.path).read_bytes() for f in lake.files(f"bronze/t/{PARTITION}")}
+
+
+def test_a_partition_is_replaced_whole(lake: Lake) -> None:
+    publish(lake, {"part-0": b"1", "part-1": b"2"})
+    publish(lake, {"part-0": b"3"})
+    assert content(lake) == {"part-0": b"3"}
+    manifest = lake.manifest("bronze/t", PARTITION)
+    assert manifest is not None
+    assert (manifest.files, manifest.rows) == (["part-0"], 1)
+    assert lake.partitions("bronze/t") == [PARTITION]
+
+
+def test_a_publication_cut_short_leaves_no_manifest(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(lake, {"part-0": b"old"})
+    with pytest.raises(FileNotFoundError):
+        lake.publish(Manifest("bronze/t", PARTITION, "bronze", "v", "i", "d", 1), [Staged("nowhere", "part-0")])
+    assert lake.manifest("bronze/t", PARTITION) is None
+    assert lake.partitions("bronze/t") == []
+
+
+def test_staging_is_gone_even_after_an_error(lake: Lake) -> None:
+    def fail() -> None:
+        with lake.staging() as staging:
+            lake.write_bytes(f"{staging}/x", b"1")
+            raise RuntimeError(staging)
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    assert not Path(lake.path(str(caught.value))).exists()
+
+
+def test_a_small_file_is_never_half_written(lake: Lake) -> None:
+    lake.write_bytes("a/b.json", b"one")
+    lake.write_bytes("a/b.json", b"two")
+    assert lake.read_bytes("a/b.json") == b"two"
+    assert [f.base_name for f in lake.files("a")] == ["b.json"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "sentence"),
+    [
+        ("gs://bucket", "unknown scheme gs://"),
+        ("lake", "unknown scheme (none)"),
+        ("file://lake", "a file URI has three slashes"),
+        ("s3:///x", "name a bucket"),
+    ],
+)
+def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
+    with pytest.raises(WrongCall) as caught:
+        Lake.open(uri, Settings())
+    assert sentence in str(caught.value)
+    assert uri in str(caught.value)
+
+
+def test_a_dead_store_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "top-secret-value")
+    with pytest.raises(WrongCall) as caught:
+        Lake.open("s3://bucket", Settings(aws_endpoint_url="http://127.0.0.1:9", s3_path_style=True))
+    assert "Cannot reach bucket bucket at http://127.0.0.1:9" in str(caught.value)
+    assert "top-secret-value" not in str(caught.value)
+
+
+def test_a_path_with_spaces_and_percent(tmp_path: Path) -> None:
+    folder = tmp_path / "my lake 100%"
+    lake = Lake.open(folder.as_uri(), Settings())
+    lake.write_bytes("x", b"1")
+    assert (folder / "x").read_bytes() == b"1"
