@@ -76,12 +76,12 @@ def _run(console: Console, home: Home, days: list[date], cards: int, seed: int) 
         environment = home.airflow_environment(os.environ, url)
         record = pipeline_run.run(DAG, conf, environment, log, StepDisplay(console))
         unchanged = bool(before) and published(home.root / "lake") == before
-        seconds = {**record.seconds, "total": round(time.monotonic() - began, 1)}
-        _report(console, home, days, url, seconds, unchanged)
+        record.seconds["total"] = round(time.monotonic() - began, 1)
+        _report(console, home, days, url, record, unchanged)
 
 
 def _report(
-    console: Console, home: Home, days: list[date], url: str, seconds: dict[str, float], unchanged: bool
+    console: Console, home: Home, days: list[date], url: str, record: pipeline_run.RunRecord, unchanged: bool
 ) -> None:
     """Writes ``summary.json`` and shows the counts, two cards, and what to do next."""
     from embedded import cards, summary
@@ -90,12 +90,13 @@ def _report(
 
     settings = Settings(redis_url=url, feast_registry_url=f"sqlite:///{home.registry}")
     lake = Lake.open(home.lake_uri, settings)
-    result = summary.summarize(lake, days, seconds, unchanged)
+    result = summary.summarize(lake, days, record.seconds, unchanged)
     home.summary.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
     state = cards.online_state(lake, days[-1])
     chosen = cards.choose(lake, state)
     console.print()
-    console.print(summary.table(result))
+    console.print(summary.table(result, record.results["features"]))
+    console.print(summary.legend(result))
     if chosen:
         console.print()
         console.print(cards.table(settings, lake, state, chosen))
@@ -114,7 +115,7 @@ def _closing(console: Console, home: Home, result: Summary, days: int, card: str
         (f"make demo DAYS={days + 5}", "five more days: only what they touch is computed"),
     ]
     for call, text in lines:
-        console.print(f"  {call:<36}{text}", soft_wrap=True)
+        console.print(f"  {call:<40}  {text}", soft_wrap=True)
     console.print(f"Counts and digests: {home.summary}", soft_wrap=True)
 
 

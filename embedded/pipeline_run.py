@@ -18,6 +18,7 @@ from embedded.home import REPOSITORY
 from embedded.progress import StepDisplay
 
 STOP_SECONDS = 25
+SHOWN_COUNTS = 5
 
 
 @dataclass
@@ -94,9 +95,14 @@ def _take_state(record: RunRecord, display: StepDisplay, began: dict[str, float]
     record.seconds[step] = round(now - began.pop(step, now), 1)
     if event["state"] == "failed":
         record.failure = StepFailure(step, event.get("error", "failed"), event.get("exit_code", 1))
-    result = {name: value for name, value in record.results.get(step, {}).items() if name not in ("event", "seconds")}
-    text = job_log.words({"event": "", **result}) if event["state"] == "success" else event.get("error", "")
+    text = _counts(record.results.get(step, {})) if event["state"] == "success" else event.get("error", "")
     display.end(step, event["state"], record.seconds[step], text)
+
+
+def _counts(result: Mapping[str, Any]) -> str:
+    """The first few of a job's counts; the log has all."""
+    numbers = {name: value for name, value in result.items() if isinstance(value, int) and name != "exit_code"}
+    return job_log.words({"event": "", **dict(list(numbers.items())[:SHOWN_COUNTS])})
 
 
 def _sentence(record: RunRecord, failure: StepFailure, log: Path) -> str:

@@ -26,6 +26,7 @@ class Summary:
     rows_duplicate: int
     rows_quarantined: int
     rows_features: int
+    """Over the run's event dates; late events of days before them are computed as well."""
     cards_online: int
     values_compared: int
     mismatches: int
@@ -61,8 +62,12 @@ def summarize(lake: Lake, days: Sequence[date], seconds: Mapping[str, float], un
     )
 
 
-def table(summary: Summary) -> Table:
-    """The run as a person reads it."""
+def table(summary: Summary, features: Mapping[str, int]) -> Table:
+    """The run as a person reads it.
+
+    Args:
+        features: the features job's own ``rows_in`` and ``duplicates``, which also count late events of days before.
+    """
     shown = Table(title="What the run did", title_justify="left")
     shown.add_column("step")
     for heading in ("rows in", "rows out", "set aside", "seconds"):
@@ -71,19 +76,23 @@ def table(summary: Summary) -> Table:
     rows: dict[str, tuple[int | None, int | None, int | None]] = {
         "generate": (None, summary.rows_landed, None),
         "bronze": (summary.rows_landed, summary.rows_bronze, aside),
-        "features": (summary.rows_bronze, summary.rows_features, summary.rows_bronze - summary.rows_features),
+        "features": (features["rows_in"], features["rows_in"] - features["duplicates"], features["duplicates"]),
         "materialize": (None, summary.cards_online, None),
         "verify": (summary.values_compared, summary.values_compared - summary.mismatches, summary.mismatches),
         "total": (None, None, None),
     }
     for step, counts in rows.items():
         shown.add_row(step, *("" if n is None else f"{n:,}" for n in counts), f"{summary.seconds.get(step, 0):.1f}")
-    shown.caption = (
-        f"set aside: {summary.rows_quarantined:,} bad lines with their reason in bronze/quarantine, {summary.rows_duplicate:,} "
-        "duplicates; features drops duplicates across days\nrows are transactions; materialize: cards online; verify: values compared"
-    )
-    shown.caption_justify = "left"
     return shown
+
+
+def legend(summary: Summary) -> str:
+    """What the table counts."""
+    return (
+        "Rows are transactions; of materialize cards, of verify values. Set aside by bronze: "
+        f"{summary.rows_quarantined:,} bad lines (each with its reason in bronze/quarantine) and {summary.rows_duplicate:,} "
+        "duplicates; by features: duplicates across days."
+    )
 
 
 def published(lake_folder: Path) -> dict[str, bytes]:
