@@ -44,15 +44,20 @@ class LandedWorld:
         return [manifest for manifest in found if manifest]
 
     @cached_property
-    def parsed(self) -> tuple[list[tuple[date, dict[str, str]]], list[str]]:
-        """The transactions' lines as the contract reads them: sound rows, and the lines that it rejects."""
-        sound, rejected = [], []
+    def verdicts(self) -> list[tuple[date, dict[str, str | None] | None]]:
+        """Of every transactions line, its ingest day and what the contract reads in it: None where it rejects it."""
+        verdicts: list[tuple[date, dict[str, str | None] | None]] = []
         for day, line in self.lines("transactions"):
             try:
-                sound.append((day, check(line, TRANSACTIONS)))
+                verdicts.append((day, check(line, TRANSACTIONS)))
             except WrongLine:
-                rejected.append(line)
-        return sound, rejected
+                verdicts.append((day, None))
+        return verdicts
+
+    @cached_property
+    def sound(self) -> list[tuple[date, dict[str, str | None]]]:
+        """The rows that follow the contract, with their ingest days."""
+        return [(day, row) for day, row in self.verdicts if row is not None]
 
     @cached_property
     def truth(self) -> pl.DataFrame:
@@ -65,9 +70,11 @@ class LandedWorld:
     @cached_property
     def transactions(self) -> pl.DataFrame:
         """The first sound line of every transaction, typed, with its label, by card and time."""
-        rows = [row | {"day": day} for day, row in self.parsed[0]]
+        rows = [row | {"day": day} for day, row in self.sound]
         frame = pl.DataFrame(rows, infer_schema_length=None).unique("transaction_id", keep="first", maintain_order=True)
-        labels = self.truth.filter(pl.col("copy").is_null() & pl.col("defect").is_null())
+        labels = self.truth.filter(pl.col("defect").is_null()).unique(
+            "transaction_id", keep="first", maintain_order=True
+        )
         return (
             frame.with_columns(
                 pl.col("amount", "latitude", "longitude").cast(pl.Float64),

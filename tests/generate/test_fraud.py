@@ -21,7 +21,7 @@ from tests.generate.conftest import LandedWorld, land
 from tests.generate.reading import check
 
 
-@pytest.mark.parametrize(("cards", "days"), [(2_000, 100), (10_000, 30), (80_000, 5)])
+@pytest.mark.parametrize(("cards", "days"), [(2_000, 80), (10_000, 20), (80_000, 4)])
 def test_t11_fraud_share_does_not_depend_on_the_number_of_cards(cards: int, days: int) -> None:
     parameters = Parameters(cards=cards, rows_per_file=10_000_000)
     world = World.until(parameters, 400 + days)
@@ -85,7 +85,7 @@ def half_a_year(tmp_path_factory: pytest.TempPathFactory) -> LandedWorld:
     """Long enough for reports to come in and cards to be blocked and reissued: from the epoch, so complete."""
     parameters = Parameters(cards=250, fraud_rate=0.02, duplicate_rate=0, malformed_rate=0)
     start = date(2025, 1, 1)
-    return land(tmp_path_factory.mktemp("half_a_year"), parameters, start, start + timedelta(days=150), snapshot=start)
+    return land(tmp_path_factory.mktemp("half_a_year"), parameters, start, start + timedelta(days=130), snapshot=start)
 
 
 def disputes(world: LandedWorld) -> pl.DataFrame:
@@ -117,7 +117,7 @@ def test_a_reported_card_is_blocked_and_another_one_takes_its_place(half_a_year:
     used = tx.join(blocks.select("card_id", blocked_at="valid_from"), on="card_id")
     assert len(used) > 100
     assert (used["time"] < used["blocked_at"]).all()
-    for block in blocks.filter(pl.col("valid_from") < pl.lit(date(2025, 5, 20))).iter_rows(named=True):
+    for block in blocks.filter(pl.col("valid_from") < pl.lit(date(2025, 5, 1))).iter_rows(named=True):
         new = cards.filter(
             pl.col("account_id") == block["account_id"],
             pl.col("status") == "active",
@@ -128,7 +128,7 @@ def test_a_reported_card_is_blocked_and_another_one_takes_its_place(half_a_year:
 
 
 def test_a_snapshot_holds_what_the_feed_has_said_so_far(half_a_year: LandedWorld, tmp_path: Path) -> None:
-    day = date(2025, 5, 10)
+    day = date(2025, 5, 5)
     snapshot = land(tmp_path, half_a_year.parameters, day, day + timedelta(days=1), snapshot=day).cards
     said = half_a_year.cards.filter(pl.col("day") <= day)
     rows = ["card_id", "valid_from", "status", "account_id", "issued_at", "expires_at"]
@@ -164,7 +164,9 @@ def test_t12_no_raw_field_gives_fraud_away(world: LandedWorld) -> None:
         for name in ("mcc", "channel", "merchant_country")
         for value in tx[name].unique()
     }
-    found = {name: roc_auc_score(label, values.to_numpy().astype(float)) for name, values in (numbers | kinds).items()}
+    found = {name: roc_auc_score(label, values.to_numpy().astype(float)) for name, values in numbers.items()}
+    for name, values in kinds.items():  # of a yes or no, the area is this
+        found[name] = 0.5 + (values.to_numpy()[label].mean() - values.to_numpy()[~label].mean()) / 2
     telling = {name: auc for name, auc in found.items() if max(auc, 1 - auc) > 0.85}
     assert telling == {}
 
@@ -174,7 +176,7 @@ def test_t12_a_model_on_window_features_finds_fraud_but_not_all(world: LandedWor
     names = [name for name in features.columns if name not in ("is_fraud", "time")]
     train = features["time"].dt.date() < world.days[18]
     X, y = features.select(names).to_numpy().astype(float), features["is_fraud"].to_numpy()
-    model = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.08, max_leaf_nodes=15, random_state=0)
+    model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.08, max_leaf_nodes=15, random_state=0)
     model.fit(X[train.to_numpy()], y[train.to_numpy()])
     score = model.predict_proba(X[~train.to_numpy()])[:, 1]
     y = y[~train.to_numpy()]

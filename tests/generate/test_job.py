@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.cli import JobContext
+from jobs.common.cli import JobContext, main
 from jobs.common.lake import Lake, ingest_partition
 from jobs.common.settings import Settings
-from jobs.generate.job import TRUTH, run
+from jobs.generate.job import TRUTH, command, run
 from jobs.generate.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,15 +30,10 @@ def call(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "words"),
     [
         (["--start", "2024-12-31", "--end", "2025-01-02"], "before 2025-01-01"),
-        (["--start", "2026-01-05", "--end", "2026-01-05"], "half-open"),
         (["--start", "2026-01-05", "--end", "2026-01-04"], "must be after --start"),
-        ([*DAY, "--rate", "0"], "--rate"),
         ([*DAY, "--late-rate", "1.5"], "--late-rate"),
-        ([*DAY, "--rate", "5", "--fraud-rate", "0.05"], "at least 150"),
-        ([*DAY, "--cards", "0"], "--cards"),
-        ([*DAY, "--format", "xml"], "--format"),
     ],
-    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+    ids=["before the epoch", "end before start", "rate out of range"],
 )
 def test_a_wrong_call_is_refused_in_one_sentence_and_writes_nothing(
     tmp_path: Path, arguments: list[str], words: str
@@ -47,6 +42,34 @@ def test_a_wrong_call_is_refused_in_one_sentence_and_writes_nothing(
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--start", "2026-01-05", "--end", "2026-01-05"], "half-open"),
+        ([*DAY, "--rate", "0"], "--rate"),
+        ([*DAY, "--rate", "5", "--fraud-rate", "0.05"], "at least 150"),
+        ([*DAY, "--fraud-rate", "-0.1"], "--fraud-rate"),
+        ([*DAY, "--cards", "0"], "--cards"),
+        ([*DAY, "--format", "xml"], "--format"),
+        ([*DAY, "--snapshot", "tomorrow"], "--snapshot"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_impossible_options_are_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["generate", "--lake", (tmp_path / "lake").as_uri(), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
 
 

@@ -26,7 +26,7 @@ def everyday(world: LandedWorld) -> pl.DataFrame:
 
 def test_t2_hour_of_week_follows_the_configured_curve(world: LandedWorld, everyday: pl.DataFrame) -> None:
     offset = (everyday["local"].dt.replace_time_zone("UTC") - everyday["time"]).dt.total_minutes().to_numpy()
-    cell = ((everyday["local"].dt.weekday() - 1) * 24 + everyday["local"].dt.hour()).to_numpy()
+    cell = ((everyday["local"].dt.weekday().cast(pl.Int64) - 1) * 24 + everyday["local"].dt.hour()).to_numpy()
     observed, expected = np.zeros(168), np.zeros(168)
     for minutes in (0, 60, 120):
         country = int(np.flatnonzero(places.utc_offsets(day_number(world.days[0]))[:, 0] == minutes)[0])
