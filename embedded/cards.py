@@ -12,11 +12,11 @@ import pyarrow.dataset as ds
 from rich.table import Table
 
 from jobs.common.contract import CHARGEBACKS
-from jobs.common.feast_store import open_store
 from jobs.common.lake import Lake
 from jobs.common.products import CARD_DAILY
 from jobs.common.settings import Settings
-from jobs.common.silver import State, newest_state, read_partitions
+from jobs.online.repo import open_store
+from jobs.online.silver import State, newest_state, read_partitions
 
 GROUND_TRUTH = "ground_truth/transactions"
 
@@ -55,7 +55,7 @@ def _read(lake: Lake, folder: str, columns: list[str]) -> pa.Table:
 
 def table(settings: Settings, lake: Lake, state: State, cards: dict[str, str]) -> Table:
     """The cards' online features side by side, as of the moment that was loaded."""
-    from jobs.common.online import OnlineReader  # takes seconds: Feast
+    from jobs.online.reader import OnlineReader  # takes seconds: Feast
 
     features = {f"{CARD_DAILY.name}:{f.name}": f.name for f in CARD_DAILY.features}
     rows = [{"card_id": card} for card in cards.values()]

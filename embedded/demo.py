@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from embedded import pipeline_run
@@ -100,10 +101,10 @@ def _report(
     if chosen:
         console.print()
         console.print(cards.table(settings, lake, state, chosen))
-    _closing(console, home, result, len(days), next(reversed(chosen.values()), None))
+    _closing(console, home, result, next(reversed(chosen.values()), None))
 
 
-def _closing(console: Console, home: Home, result: Summary, days: int, card: str | None) -> None:
+def _closing(console: Console, home: Home, result: Summary, card: str | None) -> None:
     console.print()
     if result.unchanged:
         console.print("Nothing had changed since the last run: every job found its work done.")
@@ -111,12 +112,27 @@ def _closing(console: Console, home: Home, result: Summary, days: int, card: str
     console.print("\nNext:")
     lines = [
         *([(f"make features CARD={card}", "one card's online features, with the status of each")] if card else []),
-        ("make demo", "again: nothing to do, and the same digests"),
-        (f"make demo DAYS={days + 5}", "five more days: only what they touch is computed"),
+        (_again(), "again: nothing to do, and the same digests"),
+        (_again(more_days=5), "five more days: only what they touch is computed"),
     ]
     for call, text in lines:
         console.print(f"  {call:<40}  {text}", soft_wrap=True)
     console.print(f"Counts and digests: {home.summary}", soft_wrap=True)
+
+
+def _again(more_days: int = 0) -> str:
+    """The ``make`` call for the same demo, or one of more days."""
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) != ParameterSource.DEFAULT and name in ("cards", "seed", "start")
+    }
+    words = [f"{name.upper()}={value.date() if name == 'start' else value}" for name, value in given.items()]
+    days = context.params["days"]
+    if more_days or context.get_parameter_source("days") != ParameterSource.DEFAULT:
+        words.append(f"DAYS={days + more_days}")
+    return " ".join(["make demo", *words])
 
 
 def _interrupt_once(*_: Any) -> None:

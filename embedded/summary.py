@@ -12,9 +12,9 @@ from rich.table import Table
 
 from jobs.common.contract import TRANSACTIONS
 from jobs.common.digest import combine
-from jobs.common.feast_store import repo_settings
 from jobs.common.lake import MANIFESTS, Lake, Manifest, event_partition, ingest_partition
 from jobs.common.products import PRODUCTS, TX_FEATURES
+from jobs.online.repo import repo_settings
 
 
 @dataclass(frozen=True)
