@@ -15,7 +15,6 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.transformation.python_transformation import PythonTransformation
 from feast.types import Array, Bool, FeastType, Float64, Int64, String
 
-from jobs.common.lake_offline_store import LakeSource
 from jobs.common.products import (
     ACCOUNT_DAILY,
     CARD_DAILY,
@@ -26,6 +25,7 @@ from jobs.common.products import (
     Feature,
     Product,
 )
+from jobs.online.lake_offline_store import LakeSource
 
 OWNER = "fraud-features"
 _TYPES: dict[pa.DataType, FeastType] = {

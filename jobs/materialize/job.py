@@ -15,18 +15,17 @@ import redis
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError
-from jobs.common.feast_store import REPO, open_store, registry_url, repo_settings
 from jobs.common.lake import Lake, Manifest, event_partition, manifest_path
-from jobs.common.loaded import Loaded, read_marker, remove_marker, write_marker
 from jobs.common.products import ONLINE_PRODUCTS, Product
-from jobs.common.redis_client import connect, redis_errors
-from jobs.common.silver import State, newest_state, read_partitions, require_days, state_of
-from jobs.common.version import JOBS, code_version
+from jobs.common.version import code_version
 from jobs.materialize.online_keys import entity_key, sweep
+from jobs.online.loaded import Loaded, read_marker, remove_marker, write_marker
+from jobs.online.redis_client import connect, redis_errors
+from jobs.online.repo import REPO, open_store, registry_url, repo_settings
+from jobs.online.silver import State, newest_state, read_partitions, require_days, state_of
 
 SAMPLED_KEYS = 200
 DAY_SECONDS = 86_400
-LOADING_MODULES = ("exact_engine", "lake_offline_store", "products", "redis_online_store", "silver")
 
 
 @job_command("materialize")
@@ -66,9 +65,8 @@ def command(context: JobContext) -> Mapping[str, Any]:
 
 def loader_version() -> str:
     """Twelve hex digits over the code that decides what goes online: this job, the feature repo, the way between them."""
-    sha = hashlib.sha256(code_version("materialize").encode())
-    shared = [JOBS / "common" / f"{module}.py" for module in LOADING_MODULES]
-    for source in (*shared, *sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml"))):
+    sha = hashlib.sha256(code_version("materialize", "online").encode())
+    for source in sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml")):
         sha.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
     return sha.hexdigest()[:12]
 
@@ -119,8 +117,8 @@ def _compare_sample(store: Any, lake: Lake, state: State) -> None:
     Raises:
         JobError: a value is not as silver has it.
     """
-    from jobs.common.online import OnlineReader
-    from jobs.common.readback import read_back, sample_keys
+    from jobs.online.readback import read_back, sample_keys
+    from jobs.online.reader import OnlineReader
 
     reader = OnlineReader(store)
     for product in ONLINE_PRODUCTS:

@@ -12,13 +12,13 @@ import click
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError, WrongCall
-from jobs.common.feast_store import open_store, repo_settings
 from jobs.common.lake import Lake, Manifest, event_partition, manifest_path
-from jobs.common.loaded import Loaded, read_marker
 from jobs.common.products import ONLINE_PRODUCTS, Product
-from jobs.common.redis_client import connect, redis_errors
-from jobs.common.silver import State, require_days, state_of
 from jobs.common.version import code_version
+from jobs.online.loaded import Loaded, read_marker
+from jobs.online.redis_client import connect, redis_errors
+from jobs.online.repo import open_store, repo_settings
+from jobs.online.silver import State, require_days, state_of
 
 AGED_KEYS = 200
 SHOWN = 5
@@ -70,8 +70,8 @@ def _read_all_back(context: JobContext, state: State, limit: int) -> Mapping[str
         JobError: with the number of wrong values and the first few of them.
     """
     store = open_store(context.settings, context.lake)
-    from jobs.common.online import OnlineReader
-    from jobs.common.readback import Mismatch, read_back, sample_keys
+    from jobs.online.readback import Mismatch, read_back, sample_keys
+    from jobs.online.reader import OnlineReader
 
     reader = OnlineReader(store)
     results = {}
@@ -92,8 +92,8 @@ def _read_all_back(context: JobContext, state: State, limit: int) -> Mapping[str
 
 def _served_but_should_not(reader: Any, product: Product, state: State, keys: list[Any]) -> list[Any]:
     """What an invented key, or a value just past its ttl, still answers with."""
-    from jobs.common.online import Status
-    from jobs.common.readback import served_late
+    from jobs.online.readback import served_late
+    from jobs.online.reader import Status
 
     invented = [INVENTED.get(product.key, "no such key \N{EMPTY SET}")]
     wrong = served_late(reader, product, invented, state.event_timestamp, Status.NOT_FOUND)
@@ -110,7 +110,7 @@ def _write_manifest(
         dataset=f"verify/{project}",
         partition=event_partition(state.day),
         job="verify",
-        code_version=code_version("common", "verify"),
+        code_version=code_version("verify", "online", "common"),
         inputs=loaded.fingerprint,
         digest=digest,
         rows=sum(count for name, count in counts.items() if name.startswith("keys_")),

@@ -9,13 +9,13 @@ import click
 
 from jobs.common.cli import main
 from jobs.common.errors import WrongCall
-from jobs.common.feast_store import open_store, repo_settings
 from jobs.common.lake import Lake
-from jobs.common.loaded import read_marker
 from jobs.common.log import setup_logging
 from jobs.common.products import ONLINE_PRODUCTS
-from jobs.common.redis_client import connect, redis_errors
 from jobs.common.settings import load_settings
+from jobs.online.loaded import read_marker
+from jobs.online.redis_client import connect, redis_errors
+from jobs.online.repo import open_store, repo_settings
 
 
 @click.command("python -m jobs.verify.show")
@@ -37,7 +37,7 @@ def command(card: str, lake: str | None, as_of: str | None) -> None:
             raise WrongCall("The online store holds no whole state: run materialize first.")
         moment = _moment(as_of) if as_of else loaded.event_timestamp
         store = open_store(settings, opened)
-        from jobs.common.online import OnlineReader
+        from jobs.online.reader import OnlineReader
 
         products = [product for product in ONLINE_PRODUCTS if product.key == "card_id"]
         references = [f"{product.name}:{feature.name}" for product in products for feature in product.features]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from feast import FeatureStore
 
-from jobs.common import feast_store
 from jobs.common.cli import main
 from jobs.common.lake import Lake
-from jobs.common.online import OnlineReader
 from jobs.common.settings import Settings
 from jobs.materialize.job import command as materialize
+from jobs.online import repo
+from jobs.online.reader import OnlineReader
 from jobs.verify.job import command as verify
 from tests.online.silver import DAY
 
@@ -64,7 +64,7 @@ def applied_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("registry")
     lake = Lake.open(folder.as_uri(), Settings())
-    feast_store.open_store(Settings(feast_registry_url=None), lake).apply(list(REPO))
+    repo.open_store(Settings(feast_registry_url=None), lake).apply(list(REPO))
     return folder / "_feast" / "registry.db"
 
 
@@ -73,7 +73,7 @@ def store(lake: Lake, redis_url: str, applied_registry: Path) -> FeatureStore:
     """The applied repo over the test's lake and server."""
     lake.make_folder_of(lake.path("_feast/x"))
     shutil.copy(applied_registry, lake.path("_feast/registry.db"))
-    opened: FeatureStore = feast_store.open_store(Settings(redis_url=redis_url, feast_registry_url=None), lake)
+    opened: FeatureStore = repo.open_store(Settings(redis_url=redis_url, feast_registry_url=None), lake)
     return opened
 
 

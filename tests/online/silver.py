@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jobs.common.digest import table_digest
 from jobs.common.lake import Lake, Manifest, Staged, event_partition
 from jobs.common.products import ONLINE_PRODUCTS, Product
-from jobs.common.silver import midnight_after
+from jobs.online.silver import midnight_after
 
 DAY = date(2026, 3, 10)
 MIDNIGHT = midnight_after(DAY)

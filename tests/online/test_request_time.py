@@ -15,7 +15,6 @@ from feast import FeatureStore
 
 from feature_repo.request_time import request_features
 from jobs.common.lake import Lake
-from jobs.common.online import OnlineReader, Status
 from jobs.common.products import (
     CARD_DAILY,
     CARD_LAST_STATE,
@@ -25,6 +24,7 @@ from jobs.common.products import (
     RECENT_MERCHANTS,
     REQUEST_FEATURES,
 )
+from jobs.online.reader import OnlineReader, Status
 from tests.online.silver import MIDNIGHT, micros, publish_day, row
 
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6

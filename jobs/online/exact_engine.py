@@ -4,7 +4,7 @@ Stock ``LocalComputeEngine`` takes every table through pandas, where a nullable 
 2^53 + 1 comes back wrong. Here each Arrow value becomes its protobuf value, and nothing else.
 
     batch_engine:
-        type: jobs.common.exact_engine.ExactComputeEngine
+        type: jobs.online.exact_engine.ExactComputeEngine
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NULL = Value()
 class ExactComputeEngineConfig(LocalComputeEngineConfig):
     """How many rows one write to the online store holds."""
 
-    type: Literal["jobs.common.exact_engine.ExactComputeEngine"] = "jobs.common.exact_engine.ExactComputeEngine"  # type: ignore[assignment]
+    type: Literal["jobs.online.exact_engine.ExactComputeEngine"] = "jobs.online.exact_engine.ExactComputeEngine"  # type: ignore[assignment]
     chunk_rows: int = 10_000
 
 

@@ -4,7 +4,7 @@ Stock ``RedisOnlineStore`` takes ``host:port,password=…`` apart by hand (a com
 every value PRESENT and serves it however old it is. What is stored is the same, byte for byte.
 
     online_store:
-        type: jobs.common.redis_online_store.RedisUrlOnlineStore
+        type: jobs.online.redis_online_store.RedisUrlOnlineStore
         url: rediss://user:password@host:6379/0
 """
 
@@ -19,7 +19,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from pydantic import ConfigDict
 from redis import asyncio as redis_asyncio
 
-from jobs.common.redis_client import CONNECTION, open_client
+from jobs.online.redis_client import CONNECTION, open_client
 
 AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
 """The moment at which a value's age is judged; None is now. Whoever replays the past sets it."""
@@ -32,8 +32,8 @@ class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    type: Literal["jobs.common.redis_online_store.RedisUrlOnlineStore"] = (
-        "jobs.common.redis_online_store.RedisUrlOnlineStore"  # type: ignore[assignment]
+    type: Literal["jobs.online.redis_online_store.RedisUrlOnlineStore"] = (
+        "jobs.online.redis_online_store.RedisUrlOnlineStore"  # type: ignore[assignment]
     )
     url: str
 

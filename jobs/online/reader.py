@@ -17,7 +17,7 @@ from feast import FeatureService, FeatureStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 
-from jobs.common.redis_online_store import AS_OF
+from jobs.online.redis_online_store import AS_OF
 
 
 class Status(StrEnum):

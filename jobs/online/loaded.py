@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from jobs.common.silver import midnight_after
+from jobs.online.silver import midnight_after
 
 
 @dataclass(frozen=True)

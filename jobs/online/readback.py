@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from jobs.common.digest import Digest
 from jobs.common.lake import Lake
-from jobs.common.online import OnlineReader, Status
 from jobs.common.products import Product
-from jobs.common.silver import State, read_partitions
+from jobs.online.reader import OnlineReader, Status
+from jobs.online.silver import State, read_partitions
 
 CHUNK_ROWS = 1_000
 

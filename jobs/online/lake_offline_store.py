@@ -5,7 +5,7 @@ for every call. Here DuckDB is handed a pyarrow dataset of whole, published part
 time that the call can use; the point-in-time join and the choice of the latest row stay Feast's own.
 
     offline_store:
-        type: jobs.common.lake_offline_store.LakeOfflineStore
+        type: jobs.online.lake_offline_store.LakeOfflineStore
         lake_uri: s3://bucket
 """
 
@@ -38,7 +38,7 @@ from pydantic import ConfigDict
 from jobs.common.lake import Lake, partition_day
 from jobs.common.products import PRODUCTS, REQUEST_FEATURES, Product
 from jobs.common.settings import load_settings
-from jobs.common.silver import partitions_between, read_partitions
+from jobs.online.silver import partitions_between, read_partitions
 
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 _BY_DATASET = {product.dataset: product for product in PRODUCTS}
@@ -50,7 +50,7 @@ class LakeOfflineStoreConfig(DuckDBOfflineStoreConfig):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    type: Literal["jobs.common.lake_offline_store.LakeOfflineStore"] = "jobs.common.lake_offline_store.LakeOfflineStore"
+    type: Literal["jobs.online.lake_offline_store.LakeOfflineStore"] = "jobs.online.lake_offline_store.LakeOfflineStore"
     lake_uri: str
 
 
