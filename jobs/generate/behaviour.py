@@ -33,7 +33,7 @@ HABIT_SHARE = 0.82
 """Share of purchases that follow a habit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Neighbouring card slots, drawn together."""
 

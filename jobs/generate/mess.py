@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,8 +34,12 @@ DEFECTS = (
 SAME_DAY, DAY_AFTER = 1, 2
 
 
+@lru_cache(maxsize=512)
 def late(parameters: Parameters, lifecycle: Lifecycle, block: Block, day: int, number: int) -> Events:
-    """Purchases that happened on a day and arrive 1 to 72 hours later, on that day or up to three days after."""
+    """Purchases that happened on a day and arrive 1 to 72 hours later, on that day or up to three days after.
+
+    Kept, since the days that follow ask for them again.
+    """
     rng = generator(parameters.seed, Stream.LATE, day, block.index)
     made = purchases(parameters, block, day, rng, parameters.rate * parameters.late_rate, 1.0, number)
     low, high = np.log(DELAY_HOURS)
