@@ -151,3 +151,13 @@ def test_job_event_in_words() -> None:
     assert event
     assert job_log.words(event) == "checked lines=1,234 ok=True"
     assert job_log.parse("Traceback (most recent call last):") is None
+
+
+def test_hints_repeat_the_numbers_that_the_caller_gave() -> None:
+    from embedded.demo import _again, command
+
+    with command.make_context("demo", ["--cards", "300", "--start", "2026-03-01"]):
+        assert _again() == "make demo CARDS=300 START=2026-03-01"
+        assert _again(more_days=5) == "make demo CARDS=300 START=2026-03-01 DAYS=40"
+    with command.make_context("demo", []):
+        assert _again() == "make demo"
