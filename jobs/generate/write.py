@@ -62,7 +62,7 @@ def write_truth(lake: Lake, staged: Staged, table: pa.Table) -> Written:
     """Writes one Parquet file of the ground truth."""
     sink = pa.BufferOutputStream()
     few = ["kind", "scenario", "copy", "defect", "episode_id", "compromise_id"]
-    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=few, write_statistics=False)
+    pq.write_table(table, sink, compression="snappy", use_dictionary=few, write_statistics=False)
     data = sink.getvalue()
     with lake.filesystem.open_output_stream(lake.path(staged.path), compression=None) as stream:
         stream.write(data)
