@@ -142,7 +142,9 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
             url = lake.spark_url(f"{staging}/{dataset.name}")
             duplicates[dataset.name] = stage.write_valid(frame, dataset, url, shuffles)
             log.info("staged", dataset=dataset.name, duplicates=duplicates[dataset.name])
-        stage.write_quarantine(checked, lake.spark_url(f"{staging}/quarantine"))
+        with_bad = [(d, f) for d, f in checked if _has_bad(parts[d.name], tallies[d.name])]
+        if with_bad:
+            stage.write_quarantine(with_bad, lake.spark_url(f"{staging}/quarantine"))
 
         made = []
         for dataset in present:
@@ -201,6 +203,10 @@ def _check_lines(parts: Iterable[_Part], tallies: Mapping[date, Tally]) -> None:
                 f"{tallies[part.day].lines} came out of the check. A file changed meanwhile, or this is a bug; "
                 "nothing was published, run the same call again."
             )
+
+
+def _has_bad(parts: Iterable[_Part], tallies: Mapping[date, Tally]) -> bool:
+    return any(part.set_aside or tallies[part.day].quarantined for part in parts)
 
 
 def _check_share(

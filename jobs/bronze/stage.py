@@ -25,6 +25,7 @@ ROW_GROUP_BYTES = 32 << 20
 row groups as it goes, and equal rows would no longer make equal bytes."""
 
 SPARK_CONF = {
+    "spark.sql.shuffle.partitions": 2,  # of the tallies, a few rows a day; the written rows have their own number
     "spark.sql.inMemoryColumnarStorage.batchSize": 2500,  # lines of 64 KiB each must fit the heap
     # The rules make one long method, which the JVM would never compile; above this size Spark splits it.
     "spark.sql.codegen.hugeMethodLimit": 8000,
