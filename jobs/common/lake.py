@@ -123,19 +123,19 @@ class Lake:
         return path[len(self.root) + 1 :]
 
     def read_bytes(self, relative: str) -> bytes:
-        with self.filesystem.open_input_stream(self.path(relative)) as stream:
+        with self.filesystem.open_input_stream(self.path(relative), compression=None) as stream:
             return stream.read()
 
     def write_bytes(self, relative: str, data: bytes) -> None:
         """Writes a small file in one piece: a reader sees the old content or the new, never half of it."""
         target = self.path(relative)
         if self.is_s3:  # an object appears when its upload ends
-            with self.filesystem.open_output_stream(target) as stream:
+            with self.filesystem.open_output_stream(target, compression=None) as stream:
                 stream.write(data)
             return
         self.make_folder_of(target)
         temporary = f"{target}.{uuid.uuid4().hex}.tmp"
-        with self.filesystem.open_output_stream(temporary) as stream:
+        with self.filesystem.open_output_stream(temporary, compression=None) as stream:
             stream.write(data)
         self.filesystem.move(temporary, target)
 
