@@ -21,14 +21,15 @@ from jobs.common.contract import DATASETS, FORMATS, QUARANTINE, TRANSACTIONS, La
 from jobs.common.digest import Digest, table_digest
 from jobs.common.errors import BadData, JobError, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
-from jobs.common.version import JOBS, code_version
+from jobs.common.version import code_version
 
 if TYPE_CHECKING:
     from jobs.bronze.stage import Tally
 
 JOB = "bronze"
 ROWS_PER_FILE = 1_000_000
-ROWS_PER_SHUFFLE = 500_000
+TASKS_AT_LEAST, SMALLEST_TASK = 8, 256 << 10
+ROWS_PER_SHUFFLE, FEW_LINES = 500_000, 50_000
 BYTES_PER_TASK = 32 << 20
 TOP_REASONS = 3
 
@@ -46,9 +47,8 @@ def run(context: JobContext, max_bad_share: float) -> Mapping[str, Any]:
     landings = read_landings(lake, context.days)
     _require_transactions(landings)
     stale = [landing for landing in landings if context.force or not _is_published(lake, landing)]
-    for landing in landings:
-        if landing not in stale:
-            context.log.info("unchanged", day=str(landing.day))
+    if len(stale) < len(landings):
+        context.log.info("unchanged", days=len(landings) - len(stale))
     if stale:
         _ingest(context, stale, max_bad_share)
     return _totals(lake, landings) | {"days": len(landings), "unchanged_days": len(landings) - len(stale)}
@@ -124,8 +124,8 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
     lake, settings, log = context.lake, context.settings, context.log
     parts = {dataset.name: _scan(lake, dataset, landings, log) for dataset in DATASETS}
     present = [dataset for dataset in DATASETS if parts[dataset.name]]
-    conf = {"spark.executorEnv.PYTHONPATH": str(JOBS.parent), **stage.SPARK_CONF}
-    with lake.staging() as staging, spark_session(settings, lake, f"jobs.{JOB}", **conf) as spark:
+    rows = sum(part.lines for dataset_parts in parts.values() for part in dataset_parts)
+    with lake.staging() as staging, spark_session(settings, lake, JOB, rows=rows, conf=stage.SPARK_CONF) as spark:
         checked = []
         tallies: dict[str, dict[date, Tally]] = {}
         for dataset in present:
@@ -138,7 +138,8 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
         _check_share(parts, tallies, max_bad_share)
         duplicates = {}
         for dataset, frame in checked:
-            shuffles = max(1, sum(part.lines for part in parts[dataset.name]) // ROWS_PER_SHUFFLE)
+            lines = sum(part.lines for part in parts[dataset.name])
+            shuffles = max(-(-lines // ROWS_PER_SHUFFLE), 2 if lines > FEW_LINES else 1)
             url = lake.spark_url(f"{staging}/{dataset.name}")
             duplicates[dataset.name] = stage.write_valid(frame, dataset, url, shuffles)
             log.info("staged", dataset=dataset.name, duplicates=duplicates[dataset.name])
@@ -179,14 +180,16 @@ def _scan(lake: Lake, dataset: LandingDataset, landings: Iterable[Landing], log:
 
 
 def _tasks(parts: Iterable[_Part]) -> list[list[Source]]:
-    """Groups files in their order into tasks, so that many small files cost few tasks."""
+    """Groups files in their order into tasks: enough of them for all cores, few where files are small."""
+    total = sum(file.size for part in parts for file in part.files)
+    limit = min(BYTES_PER_TASK, max(total // TASKS_AT_LEAST, SMALLEST_TASK))
     tasks: list[list[Source]] = []
     room = 0
     for part in parts:
         for source, file in zip(part.sources, part.files, strict=True):
             if not tasks or file.size > room:
                 tasks.append([])
-                room = BYTES_PER_TASK
+                room = limit
             tasks[-1].append(source)
             room -= file.size
     return tasks

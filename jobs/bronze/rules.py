@@ -77,7 +77,7 @@ def _typed(column: Column) -> list[SparkColumn]:
         case Kind.AMOUNT:
             return [_cents(text).alias("amount_cents")]
         case Kind.BOOLEAN:
-            return [(F.lower(text) == "true").alias(column.name)]
+            return [(F.translate(text, "TRUE", "true") == "true").alias(column.name)]
         case Kind.LATITUDE | Kind.LONGITUDE:
             return [_degrees(text).alias(column.name)]
     return [F.coalesce(text, F.lit(column.default)).alias(column.name) if column.default else text]
@@ -85,11 +85,11 @@ def _typed(column: Column) -> list[SparkColumn]:
 
 def _time(text: SparkColumn) -> SparkColumn:
     """The instant; null where the calendar or the clock has no such time, or the offset is beyond 18 hours."""
-    return F.upper(text).try_cast("timestamp")
+    return F.translate(text, "tz", "TZ").try_cast("timestamp")  # upper() would load the tables of all alphabets: 3 s
 
 
 def _offset_minutes(text: SparkColumn) -> SparkColumn:
-    is_utc = F.upper(F.right(text, F.lit(1))) == "Z"
+    is_utc = F.right(text, F.lit(1)).isin("Z", "z")
     hours, minutes = (F.substring(text, start, 2).try_cast("int") for start in (-5, -2))
     sign = F.when(F.substring(text, -6, 1) == "-", -1).otherwise(1)
     return F.when(is_utc, 0).otherwise(sign * (hours * 60 + minutes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from jobs.common.class_archive import archive_path
 from jobs.common.errors import JobError
 from jobs.common.java import ensure_java
 from jobs.common.lake import Lake
@@ -27,12 +28,27 @@ S3A_PACKAGES = (
         for module in ("s3", "sts", "s3-transfer-manager", "apache-client", "netty-nio-client")
     ),
 )
+FEW_ROWS = 1_000_000
+"""Below this the JVM's optimising compiler costs more than it saves."""
 S3A_EXCLUDES = ("software.amazon.awssdk:bundle",)
 
 
 @contextmanager
-def spark_session(settings: Settings, lake: Lake, app: str, **conf: Any) -> Iterator[SparkSession]:
+def spark_session(
+    settings: Settings,
+    lake: Lake,
+    app: str,
+    *,
+    rows: int = 0,
+    archive_to: str = "",
+    conf: Mapping[str, Any] | None = None,
+) -> Iterator[SparkSession]:
     """A session in UTC with small pools, for the given lake; stopped at the end.
+
+    Args:
+        rows: how many rows are about to be read, as far as known.
+        archive_to: makes the JVM leave an archive of its classes there (see ``class_archive``).
+        conf: further Spark settings.
 
     Raises:
         JobError: Spark failed; the message holds the first line of the cause.
@@ -41,7 +57,8 @@ def spark_session(settings: Settings, lake: Lake, app: str, **conf: Any) -> Iter
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(settings.spark_master).appName(app)
-    for key, value in {**_BASE, **_memory(settings), **(_s3a(settings) if lake.is_s3 else {}), **conf}.items():
+    s3a = _s3a(settings) if lake.is_s3 else {}
+    for key, value in {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {})}.items():
         builder = builder.config(key, str(value))
     session = builder.getOrCreate()
     try:
@@ -63,7 +80,6 @@ _BASE: dict[str, Any] = {
     "spark.sql.ansi.enabled": True,
     "spark.sql.adaptive.enabled": False,  # a partition count that follows the data would move rows between files
     "spark.sql.execution.arrow.pyspark.enabled": True,
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J} -Duser.timezone=UTC -XX:+UseSerialGC -Xshare:auto",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     # Staged files are published only after the whole job; the one-copy committer is therefore safe.
@@ -72,8 +88,26 @@ _BASE: dict[str, Any] = {
 }
 
 
-def _memory(settings: Settings) -> dict[str, Any]:
-    return {"spark.driver.memory": settings.spark_driver_memory, "spark.memory.fraction": 0.5}
+def _jvm(settings: Settings, rows: int, archive_to: str) -> dict[str, Any]:
+    options = [
+        f"-Dlog4j2.configurationFile={_LOG4J}",
+        "-Duser.timezone=UTC",
+        "-XX:+UseSerialGC",
+        "-Xlog:disable",
+        "-Xlog:all=error:stderr",
+    ]
+    archive = archive_path()
+    if archive_to:
+        options.append(f"-XX:ArchiveClassesAtExit={archive_to}")
+    elif archive.exists():
+        options.append(f"-XX:SharedArchiveFile={archive}")
+    if rows < FEW_ROWS:
+        options.append("-XX:TieredStopAtLevel=1")
+    return {
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.memory.fraction": 0.5,
+        "spark.driver.extraJavaOptions": " ".join(options),
+    }
 
 
 def _s3a(settings: Settings) -> dict[str, Any]:

@@ -137,8 +137,10 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     from jobs.common.spark import spark_session
 
     rows = {product.name: 0 for product in PRODUCTS}
-    tasks = _tasks(plan)
-    with spark_session(context.settings, context.lake, "features", **{"spark.sql.shuffle.partitions": tasks}) as spark:
+    rows_read = sum(b.rows for b in history(plan.bronze, TRANSACTIONS.bronze, plan.targets, plan.known_until))
+    # Tasks by the number of rows alone, so that files come out the same on every machine.
+    conf = {"spark.sql.shuffle.partitions": max(2, -(-rows_read // ROWS_PER_TASK))}
+    with spark_session(context.settings, context.lake, "features", rows=rows_read, conf=conf) as spark:
         if plan.undecided:
             _decide_duplicates(context, plan, spark)
         for block in (plan.targets[i : i + BLOCK_DAYS] for i in range(0, len(plan.targets), BLOCK_DAYS)):
@@ -147,12 +149,6 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
                 for name, count in _publish(context, plan, block, staging, began).items():
                     rows[name] += count
     return rows
-
-
-def _tasks(plan: Plan) -> int:
-    """Tasks by the number of rows alone, so that files come out the same on every machine."""
-    rows = sum(b.rows for b in history(plan.bronze, TRANSACTIONS.bronze, plan.targets, plan.known_until))
-    return max(2, -(-rows // ROWS_PER_TASK))
 
 
 def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession) -> None:
