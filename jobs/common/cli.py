@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ def job_command(name: str) -> Callable[[JobFunction], click.Command]:
             setup_logging(name, settings.log_format)
             if end <= start:
                 raise WrongCall(
-                    f"--end {end} must be after --start {start}: the range is half-open, one day is --start {start} --end {start + timedelta(days=1)}."
+                    f"--end {end} must be after --start {start}: the range is half-open, --end is the day after the last."
                 )
             uri = lake or settings.lake_uri
             if not uri:
@@ -93,6 +94,7 @@ def job_command(name: str) -> Callable[[JobFunction], click.Command]:
 
 def main(command: click.Command) -> None:
     """Runs a job's command and exits: 0 done, 1 failed, 2 wrong call or settings, 3 bad data."""
+    signal.signal(signal.SIGTERM, _terminate)  # a stopped container cleans up, too
     structlog.reset_defaults()  # until the settings are read, an error is plain text
     try:
         command.main(standalone_mode=False)
@@ -101,9 +103,22 @@ def main(command: click.Command) -> None:
     except JobError as error:
         _end(str(error), error.exit_code)
     except OSError as error:
-        _end(f"Reading or writing failed: {error}. Free space or mend the store, then run the same call again.", 1)
+        _end(
+            f"Reading or writing failed: {error}. Mend that, then run the same call again; nothing half-written counts.",
+            1,
+        )
+    except _TerminatedError:
+        _end("Terminated. Nothing half-done was published; the same call finishes the work.", 143)
     except (KeyboardInterrupt, click.Abort):
         _end("Interrupted. Nothing half-done was published; the same call finishes the work.", 130)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, as an exception: it passes through the places that tidy up, and through no handler of errors."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _TerminatedError
 
 
 def _end(message: str, code: int) -> None:

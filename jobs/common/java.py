@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
+import sys
+from functools import cache
 from pathlib import Path
 
 from jobs.common.errors import WrongCall
@@ -23,6 +24,7 @@ exec "{java}" "$@"
 """
 
 
+@cache
 def ensure_java() -> str:
     """Points JAVA_HOME at a Java that Spark can use, and returns it.
 
@@ -58,7 +60,7 @@ def _version(java: Path) -> int:
 
 
 def _wrapped(runtime: Path) -> str:
-    home = Path(tempfile.gettempdir(), f"fti-java-{os.getuid()}")
+    home = Path(sys.prefix, "share", "fti", "java")  # not in /tmp: another user could put a java of theirs there first
     java = home / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)
     text = _WRAPPER.format(java=runtime / "bin" / "java")

@@ -12,12 +12,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import structlog
 from pyarrow import fs as pafs
 
 from jobs.common.errors import WrongCall
@@ -25,6 +26,8 @@ from jobs.common.settings import Settings
 
 MANIFESTS = "_manifests"
 STAGING = "_staging"
+STAGING_LIFE = timedelta(days=1)
+_STAMP = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Lake:
             WrongCall: the scheme is unknown, or the store or the bucket cannot be reached.
         """
         parts = urlsplit(uri)
+        if parts.fragment or parts.query:
+            raise WrongCall(f"Lake {uri}: # and ? end a URI's path, write %23 and %3F.")
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
                 raise WrongCall(f"Lake {uri}: a file URI has three slashes, file:///folder.")
@@ -146,13 +151,24 @@ class Lake:
 
     @contextmanager
     def staging(self) -> Iterator[str]:
-        """A folder of one's own below the lake, gone at the end whatever happens in between."""
-        folder = f"{STAGING}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        """A folder of one's own below the lake, gone at the end whatever happens in between.
+
+        Folders that killed jobs left behind go when they are older than any job may run.
+        """
+        self._sweep_staging()
+        folder = f"{STAGING}/{datetime.now(UTC):{_STAMP}}-{uuid.uuid4().hex[:8]}"
         self.make_folder_of(self.path(f"{folder}/x"))
         try:
             yield folder
         finally:
             self._delete_folder(folder)
+
+    def _sweep_staging(self) -> None:
+        selector = pafs.FileSelector(self.path(STAGING), recursive=False, allow_not_found=True)
+        oldest = f"{datetime.now(UTC) - STAGING_LIFE:{_STAMP}}"
+        for folder in self.filesystem.get_file_info(selector):
+            if folder.base_name < oldest:
+                self._delete_folder(self.relative(folder.path))
 
     def _delete_folder(self, folder: str) -> None:
         if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:
@@ -161,10 +177,19 @@ class Lake:
     # -- partitions ----------------------------------------------------------------------------------------
 
     def manifest(self, dataset: str, partition: str) -> Manifest | None:
-        """The partition's manifest; None when the partition was never published whole."""
+        """The partition's manifest; None when the partition was never published whole.
+
+        One that cannot be read counts as none, so that the next run makes the partition again.
+        """
+        path = manifest_path(dataset, partition)
         try:
-            return Manifest.from_json(self.read_bytes(manifest_path(dataset, partition)))
+            return Manifest.from_json(self.read_bytes(path))
         except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            structlog.get_logger().warning(
+                "manifest cannot be read, its partition counts as missing", path=path, error=str(error)
+            )
             return None
 
     def manifests(self, dataset: str, partitions: Iterable[str] | None = None) -> dict[str, Manifest]:
@@ -199,11 +224,12 @@ class Lake:
         for old in self.files(folder):
             if old.base_name not in kept:
                 self.filesystem.delete_file(old.path)
-        written = asdict(manifest) | {
-            "files": sorted(kept),
-            "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        self.write_bytes(manifest_path(manifest.dataset, manifest.partition), Manifest(**written).to_json())
+        self.write_manifest(replace(manifest, files=sorted(kept)))
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Writes a manifest with the time of now: the end of a publication, or a record of work that leaves no files."""
+        stamped = replace(manifest, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.write_bytes(manifest_path(manifest.dataset, manifest.partition), stamped.to_json())
 
     def retract(self, dataset: str, partition: str) -> None:
         """Takes the manifest away: from now on the partition counts as missing."""

@@ -36,7 +36,10 @@ class Settings(BaseSettings):
     feast_registry_url: str | None = Field(
         None, description="SQLAlchemy URL of the Feast registry, such as `sqlite:////folder/registry.db`."
     )
-    spark_master: str = Field("local[*]", description="Spark master of the bronze and features jobs.")
+    spark_master: str = Field(
+        "local[2]",
+        description="Spark master of the bronze and features jobs. `local[*]` takes all cores, and half a gigabyte for each.",
+    )
     spark_driver_memory: str = Field(
         "1g", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$"
     )
@@ -47,15 +50,14 @@ class Settings(BaseSettings):
     @field_validator("aws_endpoint_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("http", "https"):
-            raise ValueError("must start with http:// or https://")
+        if value is not None and not _is_address(value, ("http", "https")):
+            raise ValueError("must start with http:// or https:// and name a host")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        if not _is_address(value, ("redis", "rediss")):
             raise ValueError("must look like redis://host:6379/0")
         return value
 
@@ -71,6 +73,15 @@ def load_settings() -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{str(e['loc'][0]).upper()} {_words(e['msg'])}" for e in error.errors())
         raise WrongCall(f"Wrong settings in the environment: {problems}.") from None
+
+
+def _is_address(url: str, schemes: tuple[str, ...]) -> bool:
+    """Whether the URL has one of the schemes, a host, and a port that is one or none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _words(message: str) -> str:

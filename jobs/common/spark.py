@@ -60,13 +60,15 @@ def spark_session(
     s3a = _s3a(settings) if lake.is_s3 else {}
     for key, value in {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {})}.items():
         builder = builder.config(key, str(value))
-    session = builder.getOrCreate()
+    session = None
     try:
+        session = builder.getOrCreate()
         yield session
     except (PySparkException, Py4JError) as error:
         raise JobError(f"Spark failed: {_cause(error)}") from error
     finally:
-        session.stop()
+        if session:
+            session.stop()
 
 
 _ROOT = Path(__file__).resolve().parents[2]  # where the workers find the package `jobs`

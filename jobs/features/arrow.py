@@ -16,7 +16,7 @@ from jobs.common.formulas import DAY_US
 from jobs.common.products import HISTORY, TIMESTAMP
 from jobs.features.windows import Doubles, Ints
 
-CHUNK_ROWS = 200_000
+CHUNK_ROWS = 50_000
 EPOCH = date(1970, 1, 1)
 HISTORY_US = HISTORY.days * DAY_US
 

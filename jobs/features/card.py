@@ -107,8 +107,9 @@ class Cards:
 
     @cached_property
     def axis(self) -> Axis:
-        start, end = self.targets.span_us
-        return Axis(start, end, HISTORY_US)
+        axis = Axis(*self.targets.span_us, HISTORY_US)
+        axis.require_room(len(self.card_dictionary.dictionary))
+        return axis
 
     @cached_property
     def position(self) -> Ints:
@@ -157,7 +158,8 @@ class Cards:
     @cached_property
     def _versions(self) -> Events:
         start, end = self.targets.span_us
-        valid_from = np.clip(to_numpy(self.table.column("time_us"))[self.is_version], start - 1, end)
+        # The axis holds one microsecond more on either side: in force from the first, or not even at the last midnight.
+        valid_from = np.clip(to_numpy(self.table.column("time_us"))[self.is_version], start - 1, end + 1)
         return Events(self.axis.place(self.codes[self.is_version], valid_from))
 
     def version_at(self, card: Ints, position: Ints) -> Ints:

@@ -54,6 +54,7 @@ class Tiles:
         self.table = order
         self.keys = encoded.dictionary
         self.axis = Axis(*span, reach)
+        self.axis.require_room(len(self.keys))
         self.events = Events(self.axis.place(to_numpy(encoded.indices).astype(np.int64), to_numpy(order.column(unit))))
 
     def window(self, before: int, units: int, offset: int = 0) -> Window:

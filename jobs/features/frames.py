@@ -44,7 +44,7 @@ class Bronze:
             return self.spark.createDataFrame([], _schema_string())
         time_us = F.unix_micros("event_time")
         is_in_span = (time_us >= span_us[0]) & (time_us < span_us[1])
-        once = rows.where(is_in_span).join(F.broadcast(duplicates), ["transaction_id", "ingest_date"], "left_anti")
+        once = rows.where(is_in_span).join(duplicates, ["transaction_id", "ingest_date"], "left_anti")
         return once.select(
             "card_id",
             F.lit(TRANSACTION).alias("kind"),

@@ -30,7 +30,7 @@ from jobs.common.version import code_version
 from jobs.features import daily
 from jobs.features.arrow import CHUNK_ROWS, HISTORY_US, Targets, whole_keys
 from jobs.features.card import STATE_SCHEMA, card_states, tx_features
-from jobs.features.plan import BronzeDay, Target, candidates, history, stale, target
+from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
 from jobs.features.windows import Axis
 
 if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs none of it
@@ -39,9 +39,9 @@ if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs 
 DUPLICATES = "silver/duplicates"
 """Which bronze lines repeat a transaction_id of a lower ingest day: transaction_id, per ingest_date."""
 DUPLICATES_SCHEMA = pa.schema({"transaction_id": pa.string()})
+VOUCHING = PRODUCTS[-1]
+"""Of each event date its manifest is taken away first and written last, so it vouches for all products."""
 ROWS_PER_TASK = 1_000_000
-BLOCK_DAYS = 366
-"""Event dates of one pass. A pass holds their midnight states in no more memory than one day's."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,10 @@ def _plan(context: JobContext) -> Plan:
     known_until = max(context.days[-1], *map(partition_day, decided), context.start)
     bronze = [b for b in bronze if b.day <= known_until]
 
-    published = [partition_day(p) for p in lake.partitions(PRODUCTS[-1].dataset)]
+    published = {partition_day(name) for product in PRODUCTS for name in lake.partitions(product.dataset)}
     targets = [target(d, bronze, version) for d in candidates(context.days, bronze, published, known_until)]
     if not context.force:
-        # Products are published in one order, so the last one's manifest vouches for all.
-        made = lake.manifests(PRODUCTS[-1].dataset, [event_partition(t.event_date) for t in targets])
+        made = lake.manifests(VOUCHING.dataset, [event_partition(t.event_date) for t in targets])
         targets = stale(targets, {partition_day(name): m for name, m in made.items()})
     judged = {b.day for b in history(bronze, TRANSACTIONS.bronze, targets, known_until)} | set(context.days)
     fingerprints = {day: _ids_before(day, bronze, version) for day in sorted(judged)}
@@ -143,7 +142,7 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     with spark_session(context.settings, context.lake, "features", rows=rows_read, conf=conf) as spark:
         if plan.undecided:
             _decide_duplicates(context, plan, spark)
-        for block in (plan.targets[i : i + BLOCK_DAYS] for i in range(0, len(plan.targets), BLOCK_DAYS)):
+        for block in blocks(plan.targets):
             with context.lake.staging() as staging:
                 _stage(context, plan, block, spark, staging)
                 for name, count in _publish(context, plan, block, staging, began).items():
@@ -266,6 +265,7 @@ def _publish(context: JobContext, plan: Plan, block: Sequence[Target], staging: 
     rows = {product.name: 0 for product in PRODUCTS}
     for t in block:
         partition = event_partition(t.event_date)
+        context.lake.retract(VOUCHING.dataset, partition)
         for product in PRODUCTS:
             staged = _staged(context.lake, f"{staging}/{product.name}/{partition}")
             digest = _digest(context.lake, staged, product.schema)

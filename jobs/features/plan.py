@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from jobs.common.contract import CARDS, CHARGEBACKS, TRANSACTIONS
 from jobs.common.lake import Manifest, partition_day
 from jobs.common.products import HISTORY
 
 CHARGEBACK_REACH = timedelta(days=37)
 ONE_DAY = timedelta(days=1)
+BLOCK_SPAN = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class BronzeDay:
         """Whether a row of this partition can change a feature of the event date."""
         if not self.dates:
             return False
-        if self.dataset == "bronze/cards":  # a card's version holds until the next
-            return self.dates[0] <= event_date
-        reach = CHARGEBACK_REACH if self.dataset == "bronze/chargebacks" else HISTORY
-        i = bisect_left(self.dates, event_date - reach)
+        if self.dataset == CARDS.bronze:  # a version holds until the next; one from the closing midnight on counts
+            return self.dates[0].toordinal() <= event_date.toordinal() + 1
+        reach = CHARGEBACK_REACH if self.dataset == CHARGEBACKS.bronze else HISTORY
+        first = date.fromordinal(max(1, event_date.toordinal() - reach.days))
+        i = bisect_left(self.dates, first)
         return i < len(self.dates) and self.dates[i] <= event_date
 
 
@@ -58,22 +61,36 @@ class Target:
 
 
 def candidates(
-    days: Sequence[date], bronze: Iterable[BronzeDay], published: Iterable[date], known_until: date
+    days: Iterable[date], bronze: Iterable[BronzeDay], published: Iterable[date], known_until: date
 ) -> list[date]:
-    """Event dates that the ingest days of a run may have changed, ascending.
+    """Event dates that may differ from what silver holds, ascending.
+
+    All published dates are among them: an ingest day that was landed anew may have lost a row of any of them.
 
     Args:
         days: the run's ingest days.
         bronze: bronze partitions, of any day.
-        published: event dates that silver holds.
+        published: event dates of which silver holds anything.
         known_until: newest ingest day that counts.
     """
     wanted = set(days)
-    ours = [b for b in bronze if b.day in wanted and b.dates]
-    touched = {d for b in ours if b.dataset == "bronze/transactions" for d in b.dates}
-    first = min([*days, *(b.dates[0] for b in ours)])
-    behind = {d for d in published if d >= first}
-    return sorted(d for d in wanted | touched | behind if d <= known_until)
+    touched = {d for b in bronze if b.day in wanted and b.dataset == TRANSACTIONS.bronze for d in b.dates}
+    return sorted(d for d in wanted | touched | set(published) if d <= known_until)
+
+
+def blocks(targets: Iterable[Target]) -> Iterator[list[Target]]:
+    """Cuts targets, by date, into passes that span at most ``BLOCK_SPAN``.
+
+    One event of 1970 among those of today must not stretch the time axis of a kernel over half a century.
+    """
+    block: list[Target] = []
+    for item in sorted(targets, key=lambda t: t.event_date):
+        if block and item.event_date - block[0].event_date >= BLOCK_SPAN:
+            yield block
+            block = []
+        block.append(item)
+    if block:
+        yield block
 
 
 def target(event_date: date, bronze: Iterable[BronzeDay], code_version: str) -> Target:
@@ -85,7 +102,7 @@ def target(event_date: date, bronze: Iterable[BronzeDay], code_version: str) -> 
 
 
 def _counts(bronze: BronzeDay, event_date: date) -> bool:
-    return bronze.reaches(event_date) or (bronze.dataset == "bronze/transactions" and bronze.day == event_date)
+    return bronze.reaches(event_date) or (bronze.dataset == TRANSACTIONS.bronze and bronze.day == event_date)
 
 
 def stale(targets: Iterable[Target], published: Mapping[date, Manifest]) -> list[Target]:

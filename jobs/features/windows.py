@@ -41,6 +41,11 @@ class Axis:
         """How many keys fit into 64 bits."""
         return 2**62 // self.length
 
+    def require_room(self, keys: int) -> None:
+        """Raises OverflowError when so many keys do not fit: their time lines would run into each other."""
+        if keys > self.keys:
+            raise OverflowError(f"{keys} keys do not fit an axis of {self.length} µs each.")
+
     def place(self, key: Ints, time: Ints) -> Ints:
         """Position of each (key code, time in µs)."""
         return key.astype(np.int64) * self.length + (time - self.start) + self.reach

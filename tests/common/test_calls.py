@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from jobs.common.cli import main
 
+ROOT = Path(__file__).resolve().parents[2]
 JOBS = ("generate", "bronze", "features", "materialize", "verify")
 DAYS = ["--start", "2026-01-01", "--end", "2026-01-02"]
 
@@ -41,6 +45,9 @@ def call(job: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         (DAYS, {"S3_PATH_STYLE": "maybe", "AWS_ENDPOINT_URL": "minio:9000"}, "AWS_ENDPOINT_URL must start with http"),
         (DAYS, {"S3_PATH_STYLE": "maybe", "AWS_ENDPOINT_URL": "minio:9000"}, "S3_PATH_STYLE should be a valid boolean"),
         (DAYS, {"REDIS_URL": "hush-hush"}, "REDIS_URL must look like redis://host:6379/0"),
+        (DAYS, {"REDIS_URL": "redis://:hush-hush@host:99999/0"}, "REDIS_URL must look like redis://host:6379/0"),
+        (DAYS, {"AWS_ENDPOINT_URL": "http://"}, "AWS_ENDPOINT_URL must start with http:// or https:// and name a host"),
+        (["--start", "9999-12-31", "--end", "2026-01-01"], {}, "must be after"),
         ([*DAYS, "--lake", "s3://bucket"], {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Cannot reach bucket bucket"),
     ],
 )
@@ -60,6 +67,23 @@ def test_one_sentence_and_exit_code_2(
     assert "Traceback" not in said
     assert "s3cr3t" not in said
     assert "hush-hush" not in said
+
+
+def test_a_terminated_job_tidies_up_and_ends_with_143(tmp_path: Path) -> None:
+    """A stopped container gets SIGTERM, and thirty seconds."""
+    lake = tmp_path / "lake"
+    arguments = ["--lake", lake.as_uri(), "--start", "2026-01-01", "--end", "2030-01-01", "--cards", "2000"]
+    command = [sys.executable, "-m", "jobs.generate", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not list(lake.glob("_manifests/landing/transactions/*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Terminated. Nothing half-done was published" in said
+    assert "Traceback" not in said
+    assert list(lake.glob("_staging/*")) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_staging_is_gone_even_after_an_error(lake: Lake) -> None:
     assert not Path(lake.path(str(caught.value))).exists()
 
 
+def test_what_killed_jobs_left_in_staging_goes_after_a_day(lake: Lake) -> None:
+    yesterday, today = (datetime.now(UTC) - timedelta(hours=h) for h in (25, 23))
+    for time in (yesterday, today):
+        lake.write_bytes(f"_staging/{time:%Y%m%dT%H%M%S}-dead/part", b"1")
+    with lake.staging():
+        left = [p.name for p in Path(lake.path("_staging")).iterdir()]
+    assert f"{yesterday:%Y%m%dT%H%M%S}-dead" not in left
+    assert f"{today:%Y%m%dT%H%M%S}-dead" in left, "a job of 23 hours may still run"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"rows": 1}', b"[]", b"\xff"])
+def test_a_manifest_that_cannot_be_read_counts_as_none(lake: Lake, data: bytes) -> None:
+    publish(lake, {"part-0": b"1"})
+    lake.write_bytes(f"_manifests/bronze/t/{PARTITION}.json", data)
+    assert lake.manifest("bronze/t", PARTITION) is None
+    assert lake.manifests("bronze/t") == {}
+
+
 def test_a_small_file_is_never_half_written(lake: Lake) -> None:
     lake.write_bytes("a/b.json", b"one")
     lake.write_bytes("a/b.json", b"two")
@@ -69,6 +88,8 @@ def test_a_small_file_is_never_half_written(lake: Lake) -> None:
         ("lake", "unknown scheme (none)"),
         ("file://lake", "a file URI has three slashes"),
         ("s3:///x", "name a bucket"),
+        ("file:///a#b", "write %23 and %3F"),
+        ("file:///a?b", "write %23 and %3F"),
     ],
 )
 def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:

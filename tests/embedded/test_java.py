@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs.common.java import ensure_java
+
+
+@pytest.fixture(autouse=True)
+def _found_anew() -> Iterator[None]:
+    ensure_java.cache_clear()
+    yield
+    ensure_java.cache_clear()
 
 
 def test_wheels_java_runs_and_drops_the_module_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import jobs.features.job as job
 from jobs.common.cli import JobContext
 from jobs.common.errors import WrongCall
 from jobs.common.lake import Lake
-from jobs.common.products import PRODUCTS
+from jobs.common.products import PRODUCTS, Product
 from jobs.common.settings import Settings
 from tests.features.bronze_lake import Data, awkward_cards, days_of
 
@@ -103,6 +104,36 @@ def test_a_late_row_recomputes_the_dates_it_touches_and_no_other(data: Data, mak
     after = {name: m.inputs for name, m in lake.manifests("silver/features/tx_features").items()}
     assert {name for name in after if after[name] != before[name]} == {f"event_date={late_day}", f"event_date={LAST}"}
     assert lake.manifests("silver/features/tx_features")[f"event_date={late_day}"].rows > 0
+
+
+def test_a_day_landed_anew_without_its_late_row_takes_the_row_back(data: Data, make_lake: MakeLake) -> None:
+    on_time = Data(cards=data.cards, chargebacks=data.chargebacks)
+    for day, rows in data.transactions.items():
+        on_time.transactions[day] = [row for row in rows if row["event_time"].date() == day]
+    lake = make_lake(data)
+    run(lake)
+    on_time.write(lake, days_of(FIRST, END))
+    run(lake)
+    fresh = make_lake(on_time)
+    run(fresh)
+    assert digests(lake) == digests(fresh)
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda p: p.name)
+@pytest.mark.parametrize("moment", ["retracted", "moved"])
+def test_a_repair_cut_short_at_any_product_is_planned_again(
+    undisturbed: Lake, product: Product, moment: str, tmp_path: Path
+) -> None:
+    """Whatever publication was cut short, planning sees it; that computing mends it, the kills below show."""
+    shutil.copytree(undisturbed.root, tmp_path / "lake")
+    lake = Lake.open((tmp_path / "lake").as_uri(), SETTINGS)
+    middle, last = (f"event_date={d}" for d in (FIRST + timedelta(days=1), LAST))
+    lake.retract(job.VOUCHING.dataset, middle)  # what a publication does first
+    if moment == "moved":
+        lake.retract(product.dataset, middle)
+    plan = job._plan(JobContext(SETTINGS, lake, LAST, END))
+    assert [t.event_date for t in plan.targets] == [FIRST + timedelta(days=1)]
+    assert lake.manifest(job.VOUCHING.dataset, last) is not None
 
 
 def test_changed_code_computes_again(undisturbed: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pytest
 from jobs.common.products import TX_FEATURES
 from jobs.features.arrow import EPOCH, Targets, whole_keys
 from jobs.features.card import CARD_VERSION, INPUT_SCHEMA, TRANSACTION, card_states, tx_features
-from jobs.features.windows import Events, Window, sample_std
+from jobs.features.windows import Axis, Events, Window, sample_std
 from tests.features.bronze_lake import Row, awkward_cards, days_of
 
 FIRST, LAST = date(2026, 2, 1), date(2026, 4, 2)
@@ -177,3 +177,24 @@ def test_standard_deviation_of_near_equal_large_values() -> None:
     values = np.array([10**7] * 999 + [10**7 + 1])
     std = sample_std(np.array([1000]), np.array([values.sum()]), np.array([(values**2).sum()]))
     assert std[0] == pytest.approx(np.std(values - 10**7, ddof=1), rel=1e-14)
+
+
+def test_more_keys_than_an_axis_holds_are_refused() -> None:
+    axis = Axis(0, 10**17, 10**13)
+    axis.require_room(axis.keys)
+    with pytest.raises(OverflowError, match="keys do not fit"):
+        axis.require_room(axis.keys + 1)
+
+
+def test_a_version_of_the_future_is_not_in_force_at_the_last_midnight(data: tuple[list[Row], list[Row]]) -> None:
+    transactions, cards = data
+    known = next(c for c in cards if c["card_id"] == transactions[0]["card_id"])
+    midnight = datetime(LAST.year, LAST.month, LAST.day, tzinfo=UTC) + timedelta(days=1)
+    mine = [{**t, "card_id": known["card_id"], "status": "approved"} for t in transactions[-5:]]
+
+    def expires(valid_from: datetime) -> int:
+        later = {**known, "valid_from": valid_from, "expires_at": known["expires_at"] + timedelta(days=5)}
+        *_, last = card_states(kernel_rows(mine, [known, later]), TARGETS)
+        return int(last.column("expires_day")[0].as_py())
+
+    assert expires(midnight) == expires(midnight - timedelta(days=9)) == expires(midnight + timedelta(days=60)) + 5

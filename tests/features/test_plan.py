@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from jobs.common.lake import Manifest
-from jobs.features.plan import BronzeDay, candidates, stale, target
+from jobs.features.plan import BronzeDay, blocks, candidates, stale, target
 
 D = date(2026, 3, 10)
 
@@ -25,14 +25,26 @@ def test_a_late_row_reaches_every_date_of_the_90_days_after_it() -> None:
 
 def test_a_chargeback_reaches_37_days_and_a_card_version_for_ever() -> None:
     assert [bronze("chargebacks", 0, 0).reaches(day(i)) for i in (-1, 0, 37, 38)] == [False, True, True, False]
-    assert [bronze("cards", 0, 0).reaches(day(i)) for i in (-1, 0, 4000)] == [False, True, True]
+    # A version valid from the midnight that ends a day is in force in that day's snapshot.
+    assert [bronze("cards", 0, 0).reaches(day(i)) for i in (-2, -1, 0, 4000)] == [False, True, True, True]
 
 
-def test_a_run_considers_its_days_what_they_touch_and_what_is_published_behind() -> None:
-    found = candidates(
-        [day(5)], [bronze("transactions", 5, 2, 5)], published=[day(1), day(2), day(4), day(7)], known_until=day(7)
-    )
-    assert found == [day(2), day(4), day(5), day(7)]
+def test_the_first_and_the_last_date_that_there_is() -> None:
+    ancient = BronzeDay("bronze/transactions", D, "d", 1, (date.min, D))
+    assert ancient.reaches(date.min)
+    assert BronzeDay("bronze/cards", D, "d", 1, (date.max,)).reaches(date.max)
+
+
+def test_dates_far_apart_are_computed_in_passes_of_their_own() -> None:
+    dates = [date(1970, 1, 1), date(1970, 3, 1), D, day(365), day(366)]
+    passes = blocks(target(d, [], "v") for d in reversed(dates))
+    assert [[t.event_date for t in block] for block in passes] == [dates[:2], dates[2:4], dates[4:]]
+
+
+def test_a_run_considers_its_days_what_they_touch_and_whatever_is_published() -> None:
+    landed = [bronze("transactions", 5, 2, 5)]
+    found = candidates([day(5)], landed, published=[day(1), day(4), day(7), day(8)], known_until=day(7))
+    assert found == [day(1), day(2), day(4), day(5), day(7)]
 
 
 def test_a_full_table_of_cards_does_not_make_dates_of_years_ago() -> None:

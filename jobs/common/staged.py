@@ -1,0 +1,47 @@
+"""Parquet files in the staging area: which there are, in which order, and what they hold when read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.common.digest import Digest, table_digest
+from jobs.common.lake import Lake, Staged
+
+BATCH_ROWS = 1 << 16
+
+
+def staged_parquet(lake: Lake, folder: str) -> list[Staged]:
+    """The Parquet files below a staging folder, in order, with the names that they are published under."""
+    paths = [lake.relative(info.path) for info in lake.files(folder) if info.base_name.endswith(".parquet")]
+    return [Staged(path, f"part-{i:05d}.zstd.parquet") for i, path in enumerate(sorted(paths, key=_part_number))]
+
+
+def parquet_batches(lake: Lake, staged: Iterable[Staged], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of staged files in pieces, read back as a reader will: it also proves that they can be read."""
+    for file in staged:
+        with pq.ParquetFile(lake.path(file.path), filesystem=lake.filesystem) as parquet:
+            yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+
+def parquet_digest(lake: Lake, staged: Iterable[Staged], schema: pa.Schema | None = None) -> Digest:
+    """The digest of staged files.
+
+    Args:
+        schema: the columns that count. With it, a partition without files has a digest of its schema, and
+            files with a column of another type are refused (ValueError); without it, all columns count.
+    """
+    if schema is None:
+        return table_digest(parquet_batches(lake, staged))
+    digest = table_digest([pa.RecordBatch.from_pylist([], schema)])
+    for batch in parquet_batches(lake, staged, schema.names):
+        digest.update(batch)
+    return digest
+
+
+def _part_number(path: str) -> tuple[int, str]:
+    """By number, where Spark made a folder a part: ``part=10`` comes after ``part=9``."""
+    part = path.rpartition("/part=")[2].partition("/")[0]
+    return (int(part) if part.isdigit() else 0), path
