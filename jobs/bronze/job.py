@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.bronze.landing import LandedFile, Landing, Scan, in_threads, read_landings, scan
 from jobs.bronze.parse import Source
@@ -21,6 +20,7 @@ from jobs.common.contract import DATASETS, FORMATS, QUARANTINE, TRANSACTIONS, La
 from jobs.common.digest import Digest, table_digest
 from jobs.common.errors import BadData, JobError, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
+from jobs.common.staged import parquet_batches, parquet_digest, staged_parquet
 from jobs.common.version import code_version
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
     began = time.perf_counter()
     lake, settings, log = context.lake, context.settings, context.log
     parts = {dataset.name: _scan(lake, dataset, landings, log) for dataset in DATASETS}
+    _check_readable(part for dataset_parts in parts.values() for part in dataset_parts)
     present = [dataset for dataset in DATASETS if parts[dataset.name]]
     rows = sum(part.lines for dataset_parts in parts.values() for part in dataset_parts)
     with lake.staging() as staging, spark_session(settings, lake, JOB, rows=rows, conf=stage.SPARK_CONF) as spark:
@@ -198,6 +199,25 @@ def _tasks(parts: Iterable[_Part]) -> list[list[Source]]:
 # -- what must hold before anything is published -------------------------------------------------------------
 
 
+def _check_readable(parts: Iterable[_Part]) -> None:
+    """Nothing readable is no empty day: it must not replace a partition that was made of good files.
+
+    Raises:
+        BadData: of a dataset and day, files are set aside and no other file holds a line.
+    """
+    unreadable = [part for part in parts if part.set_aside and not part.lines]
+    if not unreadable:
+        return
+    part = unreadable[0]
+    first = next(f"{f.name}: {s.problem}" for f, s in zip(part.files, part.scans, strict=True) if s.problem)
+    files = f"all {part.set_aside} files with data are" if part.set_aside > 1 else "the only file with data is"
+    more = f" {len(unreadable) - 1} more partitions are unreadable as well." if len(unreadable) > 1 else ""
+    raise BadData(
+        f"{part.dataset.landing}/{ingest_partition(part.day)}: {files} set aside; {first}.{more} "
+        "Nothing was published: land readable files, and run the same call again."
+    )
+
+
 def _check_lines(parts: Iterable[_Part], tallies: Mapping[date, Tally]) -> None:
     for part in parts:
         if part.lines != tallies[part.day].lines:
@@ -240,9 +260,9 @@ _Made = tuple[Manifest, list[Staged]]
 def _manifest(lake: Lake, staging: str, part: _Part, landing: Landing, tally: Tally, began: float) -> _Made:
     """The manifest of a bronze partition, from its staged files as they lie on the store."""
     dataset = part.dataset
-    staged = _staged(lake, f"{staging}/{dataset.name}/{ingest_partition(part.day)}")
+    staged = staged_parquet(lake, f"{staging}/{dataset.name}/{ingest_partition(part.day)}")
     dates: Counter[str] = Counter()
-    digest = _digest(lake, staged, dataset.time, dates)
+    digest = table_digest(_counting_dates(parquet_batches(lake, staged), dataset.time, dates))
     counts: dict[str, Any] = {
         "lines": part.lines,
         "valid": digest.rows,
@@ -266,8 +286,8 @@ def _quarantine_manifest(
     tallies: Mapping[str, Mapping[date, Tally]],
     began: float,
 ) -> _Made:
-    staged = _staged(lake, f"{staging}/quarantine/{ingest_partition(landing.day)}")
-    digest = _digest(lake, staged)
+    staged = staged_parquet(lake, f"{staging}/quarantine/{ingest_partition(landing.day)}")
+    digest = parquet_digest(lake, staged)
     of_day = [part for of_dataset in parts.values() for part in of_dataset if part.day == landing.day]
     counts = {part.dataset.name: tallies[part.dataset.name][landing.day].quarantined for part in of_day}
     set_aside = sum(part.set_aside for part in of_day)
@@ -296,32 +316,15 @@ def _describe(
     )
 
 
-def _staged(lake: Lake, folder: str) -> list[Staged]:
-    """The staged Parquet files of a partition, in order, with the names that they are published under."""
-    paths = [lake.relative(info.path) for info in lake.files(folder)]
-    return [Staged(path, f"part-{i:05d}.zstd.parquet") for i, path in enumerate(sorted(paths, key=_part_number))]
-
-
-def _part_number(path: str) -> tuple[int, str]:
-    part = path.rpartition("/part=")[2].partition("/")[0]
-    return (int(part) if part.isdigit() else 0), path
-
-
-def _digest(
-    lake: Lake, staged: Iterable[Staged], time_column: str | None = None, dates: Counter[str] | None = None
-) -> Digest:
-    """Reads the files back in pieces; counts the rows of each UTC date of the time column into ``dates``."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for file in staged:
-            with pq.ParquetFile(lake.path(file.path), filesystem=lake.filesystem) as parquet:
-                for batch in parquet.iter_batches(batch_size=1 << 16):
-                    if time_column and dates is not None:
-                        for found in pc.value_counts(batch.column(time_column).cast(pa.date32())).to_pylist():
-                            dates[found["values"].isoformat()] += found["counts"]
-                    yield batch
-
-    return table_digest(batches())
+def _counting_dates(
+    batches: Iterable[pa.RecordBatch], time_column: str | None, dates: Counter[str]
+) -> Iterator[pa.RecordBatch]:
+    """Passes the batches on; counts the rows of each UTC date of the time column into ``dates``."""
+    for batch in batches:
+        if time_column:
+            for found in pc.value_counts(batch.column(time_column).cast(pa.date32())).to_pylist():
+                dates[found["values"].isoformat()] += found["counts"]
+        yield batch
 
 
 def _publish(lake: Lake, landings: Iterable[Landing], made: Iterable[_Made]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
-
-import structlog
 
 from jobs.bronze.lines import CHUNK, MAX_LINE, Unreadable, chunks
 from jobs.common.contract import DATASETS, FORMATS, LandingDataset
@@ -20,6 +19,9 @@ from jobs.common.lake import Lake, ingest_partition
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+UNREADABLE = "unreadable file"
+UNKNOWN_ENDING = "unknown ending"
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,18 @@ class Scan:
 
 
 def read_landings(lake: Lake, days: Iterable[date]) -> list[Landing]:
-    """Lists and fingerprints the landing files of the days; warns of files that have no known ending."""
+    """Lists and fingerprints the landing files of the days.
+
+    Hidden names are left out, and so are empty files with an unknown ending: markers that others put there,
+    with nothing in them that could be lost.
+    """
     return [_read_landing(lake, day) for day in days]
 
 
 def scan(lake: Lake, dataset: LandingDataset, file: LandedFile) -> Scan:
     """Reads a file from end to end once: does it decompress, does its header do, how many lines does it have."""
+    if not has_known_ending(file.name):
+        return Scan(0, _unknown_ending(file.name))
     lines, first_line, last = 0, b"", b""
     try:
         for chunk in chunks(lake, file.path):
@@ -80,13 +88,13 @@ def scan(lake: Lake, dataset: LandingDataset, file: LandedFile) -> Scan:
             lines += chunk.count(b"\n")
             last = chunk
     except Unreadable as error:
-        return Scan(0, str(error))
+        return Scan(0, f"{UNREADABLE}: {error}")
     if last and not last.endswith(b"\n"):
         lines += 1
     if not (lines and is_csv(file.name)):
         return Scan(lines)
     problem = header_problem(dataset, first_line)
-    return Scan(0, problem) if problem else Scan(lines - 1)
+    return Scan(0, f"{UNREADABLE}: {problem}") if problem else Scan(lines - 1)
 
 
 def header_problem(dataset: LandingDataset, line: bytes) -> str | None:
@@ -113,7 +121,12 @@ def header_names(line: bytes) -> list[str]:
 
 
 def is_csv(name: str) -> bool:
-    return name.removesuffix(".gz").endswith(".csv")
+    return name.lower().removesuffix(".gz").endswith(".csv")
+
+
+def has_known_ending(name: str) -> bool:
+    """In capitals or not: other systems write ``DAY.CSV``."""
+    return name.lower().endswith(FORMATS)
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -126,18 +139,23 @@ def _read_landing(lake: Lake, day: date) -> Landing:
     files = {}
     for dataset in DATASETS:
         folder = f"{dataset.landing}/{ingest_partition(day)}"
-        found = [(lake.relative(info.path), info.size) for info in lake.files(folder)]
-        for path, _ in found:
-            if not path.endswith(FORMATS):
-                structlog.get_logger().warning("file ignored", path=path, known_endings=", ".join(FORMATS))
-        known = [(path, size) for path, size in found if path.endswith(FORMATS)]
-        hashes = in_threads(lambda item: _sha256(lake, item[0]), known)
-        if known:
+        found = [
+            (lake.relative(info.path), info.size)
+            for info in lake.files(folder)
+            if info.size or has_known_ending(info.base_name)
+        ]
+        hashes = in_threads(lambda item: _sha256(lake, item[0]), found)
+        if found:
             files[dataset.name] = tuple(
                 LandedFile(path, path[len(folder) + 1 :], size, sha256)
-                for (path, size), sha256 in zip(known, hashes, strict=True)
+                for (path, size), sha256 in zip(found, hashes, strict=True)
             )
     return Landing(day, files)
+
+
+def _unknown_ending(name: str) -> str:
+    ending = re.search(r"(\.[^./]*)?(\.gz)?\Z", name, re.IGNORECASE)
+    return f"{UNKNOWN_ENDING}: {(ending and ending[0]) or 'none'}, expected one of {', '.join(FORMATS)}"
 
 
 def _sha256(lake: Lake, path: str) -> str:

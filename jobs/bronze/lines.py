@@ -29,7 +29,7 @@ def chunks(lake: Lake, path: str) -> Iterator[bytes]:
     """
     # compression=None: Arrow would otherwise decompress by the file's ending, and forgive a cut end.
     with lake.filesystem.open_input_stream(lake.path(path), compression=None) as stream:
-        source = igzip.IGzipFile(fileobj=stream, mode="rb") if path.endswith(".gz") else stream
+        source = igzip.IGzipFile(fileobj=stream, mode="rb") if path.lower().endswith(".gz") else stream
         chunk = _read(source).removeprefix(BOM)
         while chunk:
             yield chunk

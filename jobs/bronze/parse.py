@@ -25,7 +25,6 @@ from jobs.common.contract import LandingDataset
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
 
-UNREADABLE = "unreadable file"
 MAX_UNKNOWN = 50
 """Unknown column names told apart in one file; the rest is counted as ``OTHERS``."""
 OTHERS = "(others)"
@@ -85,7 +84,7 @@ def parse_sources(
     for source in sources:
         if source.problem:
             nothing = (None,) * len(dataset.columns)
-            yield _batch(dataset, source, 0, [None], [nothing], [None], {0: (UNREADABLE, source.problem)})
+            yield _batch(dataset, source, 0, [None], [nothing], [None], {0: (source.problem, None)})
         else:
             yield from parse_file(_open_lake(uri, settings), dataset, source)
 
@@ -206,7 +205,13 @@ class _JsonReader:
 
 
 class _CsvReader:
-    """A CSV record a line, of as many fields as the header has."""
+    """A CSV record a line, of as many fields as the header has.
+
+    Limitation: a field holds no line break, not even within quotes, because every physical line is named,
+    counted and judged on its own. Of a record that spans lines the first is refused, as its quotes stay open;
+    the others are judged as records of their own, and refused by their number of fields unless that happens
+    to be the header's. Commas and doubled quotes within quotes are fine.
+    """
 
     def __init__(self, shapes: _Shapes, header: list[str]) -> None:
         self.header = header

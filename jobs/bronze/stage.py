@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from jobs.bronze.parse import UNREADABLE, Source, parse_sources, text_schema
+from jobs.bronze.parse import Source, parse_sources, text_schema
 from jobs.bronze.rules import first_fault, typed_columns
 from jobs.common.contract import LandingDataset
 from jobs.common.lake import Lake
@@ -90,8 +90,10 @@ def tally_lines(checked: DataFrame) -> dict[date, Tally]:
     tallies: dict[date, Tally] = {}
     rule = F.col("fault.rule")
     has_unknown = F.col("unknown").isNotNull()
-    counted = checked.groupBy("ingest_date", rule.alias("rule")).agg(
-        F.count("*").alias("lines"), F.count_if(has_unknown).alias("with_unknown")
+    counted = (
+        checked.where(F.col("source_line") > 0)
+        .groupBy("ingest_date", rule.alias("rule"))
+        .agg(F.count("*").alias("lines"), F.count_if(has_unknown).alias("with_unknown"))
     )
     any_unknown = False
     for row in counted.collect():
@@ -99,7 +101,7 @@ def tally_lines(checked: DataFrame) -> dict[date, Tally]:
         any_unknown |= row.with_unknown > 0
         if row.rule is None:
             tally.accepted = row.lines
-        elif row.rule != UNREADABLE:
+        else:
             tally.reasons[row.rule] = row.lines
     if any_unknown:
         names = checked.select("ingest_date", F.explode("unknown").alias("name"))

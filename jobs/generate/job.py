@@ -106,10 +106,11 @@ class Task:
 def run(context: JobContext, processes: int, snapshot: date | None, **options: Any) -> Mapping[str, Any]:
     """Lands a synthetic world's card transactions, cards, merchants and chargebacks, day by day.
 
-    Any day made alone equals the day made in a sequence, byte for byte. The world begins on 2025-01-01.
+    Any day made alone equals the day made in a sequence, byte for byte. The world lasts from
+    2025-01-01 to 2124-12-31.
     """
     parameters = Parameters(**options)
-    parameters.check(context.start, fraud.days_between_frauds(parameters))
+    parameters.check(context.start, context.end, fraud.days_between_frauds(parameters))
     horizon = day_number(context.end)
     tasks = [Task(context.lake.uri, parameters, horizon, day, day in (EPOCH, snapshot)) for day in context.days]
     todo = [task for task in tasks if context.force or not _is_current(context.lake, task)]
@@ -171,6 +172,9 @@ def make_day(lake: Lake, task: Task) -> dict[str, int]:
             (MERCHANTS, text.merchant_texts(seed) if task.snapshot else text.merchant_texts(seed).clear()),
             (CHARGEBACKS, text.chargeback_texts(seed, world.chargebacks(day))),
         ]
+        # The manifest of the transactions vouches for the whole day: a run that is killed from here on leaves a
+        # mixture, which must not pass for the world that was there before.
+        lake.retract(TRANSACTIONS.landing, ingest_partition(task.day))
         for dataset, texts in feeds:
             staged = Staged(f"{folder}/{dataset.name}.{name}", f"part-00000.{name}")
             rows = iter([form.lines(texts, dataset)])

@@ -12,13 +12,15 @@ import numpy as np
 
 from jobs.generate import places
 from jobs.generate.events import Events
-from jobs.generate.parameters import EPOCH
+from jobs.generate.parameters import EPOCH, LAST, day_number
 from jobs.generate.places import DAY_US, EPOCH_US, HOUR_US
-from jobs.generate.world import Cards
+from jobs.generate.world import LEAD_DAYS, Cards
 
 _FIRST_MONTH = np.datetime64(EPOCH.isoformat(), "M")
 _FIRST_DAY = np.datetime64(EPOCH.isoformat(), "D")
-_MONTH_OF_DAY = ((_FIRST_DAY + np.arange(366 * 100)).astype("M8[M]") - _FIRST_MONTH).astype(np.int64)
+_DAYS = day_number(LAST) + 2 + LEAD_DAYS[1]
+"""A card that is due on the morrow of the last day is renewed on that day, so the calendar reaches further."""
+_MONTH_OF_DAY = ((_FIRST_DAY + np.arange(_DAYS)).astype("M8[M]") - _FIRST_MONTH).astype(np.int64)
 ISSUE_TIME = 5 * HOUR_US
 """New cards are issued at this time of the UTC day and used from the next midnight on."""
 SHADOW_DAYS = 20

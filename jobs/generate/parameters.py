@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from jobs.common.errors import WrongCall
 
 EPOCH = date(2025, 1, 1)
 """The world's first day. Cards are numbered, blocked and reissued from here on."""
+LAST = date(2124, 12, 31)
+"""The world's last day; the calendar of renewals (``lifecycle.py``) is laid out up to here."""
 BLOCK = 65_536
 """Card slots that are drawn together; with the cap on the rate it bounds memory."""
 MAX_RATE = 10.0
@@ -38,14 +40,19 @@ class Parameters:
         facts = asdict(self) | {"day": day.isoformat(), "snapshot": snapshot}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def check(self, start: date, days_between_frauds: float) -> None:
+    def check(self, start: date, end: date, days_between_frauds: float) -> None:
         """Refuses a world or a range that cannot be made.
 
         Raises:
-            WrongCall: the range begins before the epoch, or frauds would hit the same card too often.
+            WrongCall: the range leaves the world's days, or frauds would hit the same card too often.
         """
         if start < EPOCH:
             raise WrongCall(f"--start {start} is before {EPOCH}, the first day of the synthetic world.")
+        if end > LAST + timedelta(days=1):
+            raise WrongCall(
+                f"--end {end} asks for days after {LAST}, the last day of the synthetic world: "
+                f"--end {LAST + timedelta(days=1)} is the latest."
+            )
         if days_between_frauds < DAYS_BETWEEN_FRAUDS:
             raise WrongCall(
                 f"--fraud-rate {self.fraud_rate} at --rate {self.rate} would hit every card each {days_between_frauds:.0f} days; "

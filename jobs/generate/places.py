@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from jobs.common.formulas import haversine_km
 from jobs.generate.parameters import EPOCH
 
 Day = TypeVar("Day", int, np.ndarray)
@@ -92,17 +93,7 @@ ONLINE_WEIGHT = np.array(
 )
 """Where web shops sit that sell across borders."""
 
-
-def kilometres(
-    latitude: np.ndarray, longitude: np.ndarray, to_latitude: np.ndarray, to_longitude: np.ndarray
-) -> np.ndarray:
-    """Great-circle distances in km on a sphere of radius 6,371 km; arguments in degrees."""
-    a, b, c, d = (np.radians(x) for x in (latitude, longitude, to_latitude, to_longitude))
-    half = np.sin((c - a) / 2) ** 2 + np.cos(a) * np.cos(c) * np.sin((d - b) / 2) ** 2
-    return 2 * 6371 * np.arcsin(np.sqrt(half.clip(0, 1)))
-
-
-DISTANCE = kilometres(LATITUDE[:, None], LONGITUDE[:, None], LATITUDE[None, :], LONGITUDE[None, :])
+DISTANCE = haversine_km(LATITUDE[:, None], LONGITUDE[:, None], LATITUDE[None, :], LONGITUDE[None, :])
 FARTHEST_FIRST = np.argsort(-DISTANCE, axis=1, kind="stable")
 
 

@@ -36,6 +36,8 @@ RECURRING_SHARE = 0.06
 MAX_ACTIVITY = 8.0
 """No card is used more than so many times as much as the mean card."""
 
+LEAD_DAYS = (20, 40)
+"""A card's successor is issued at least and at most so many days before the card ends."""
 SPENDING_SIGMA = 0.35
 """Of the logarithm of a card's factor on amounts."""
 
@@ -143,7 +145,7 @@ def cards(seed: int, slot: np.ndarray) -> Cards:
         spending=np.exp(SPENDING_SIGMA * normal(seed, Stream.CARDS, slot, 2)),
         first_expiry=2 + (uniform(seed, Stream.CARDS, slot, 4) * validity).astype(np.int64),
         validity=validity,
-        lead=20 + (uniform(seed, Stream.CARDS, slot, 5) * 20).astype(np.int64),
+        lead=LEAD_DAYS[0] + (uniform(seed, Stream.CARDS, slot, 5) * (LEAD_DAYS[1] - LEAD_DAYS[0])).astype(np.int64),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -33,6 +34,13 @@ def land(lake: Lake, day: date, files: Mapping[str, bytes | str], dataset: str =
 
 def good_lines(count: int, prefix: str = "t") -> str:
     return "".join(GOOD % f"{prefix}{i}" + "\n" for i in range(count))
+
+
+def csv_lines(count: int) -> str:
+    """The good lines as CSV, with a header."""
+    records = [json.loads(line) for line in good_lines(count).splitlines()]
+    texts = [["true" if value is True else value for value in record.values()] for record in records]
+    return "".join(",".join(line) + "\n" for line in [list(records[0]), *texts])
 
 
 def bronze(lake: Lake, days: int = 1, max_bad_share: float = 1.0, force: bool = False) -> Mapping[str, Any]:

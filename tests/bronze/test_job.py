@@ -17,7 +17,7 @@ from jobs.common.contract import DATASETS, QUARANTINE
 from jobs.common.errors import BadData, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.settings import Settings
-from tests.bronze.conftest import DAY, GOOD, bronze, counts, digests, good_lines, land, rows, snapshot
+from tests.bronze.conftest import DAY, GOOD, bronze, counts, csv_lines, digests, good_lines, land, rows, snapshot
 from tests.bronze.corpus import random_day
 from tests.bronze.second_reading import read_day
 
@@ -43,6 +43,12 @@ LINES: dict[str, tuple[dict[str, Any], str | None]] = {
     "no offset": ({"event_time": "2026-01-05T10:00:00"}, "event_time"),
     "offset beyond 18 hours": ({"event_time": "2026-01-05T10:00:00+18:01"}, "event_time"),
     "small letters and a space": ({"event_time": "2026-01-05 10:00:00.25z"}, None),
+    "first moment": ({"event_time": "0001-01-01T00:00:00Z"}, None),
+    "before the first moment": ({"event_time": "0001-01-01T00:00:00+00:01"}, "event_time"),
+    "last moment": ({"event_time": "9999-12-31T23:59:59.999999Z"}, None),
+    "after the last moment": ({"event_time": "9999-12-31T23:59:59.999999-00:01"}, "event_time"),
+    "year 0": ({"event_time": "0000-12-31T23:59:59Z"}, "event_time"),
+    "year 0 by its clock alone": ({"event_time": "0000-12-31T23:59:59-01:00"}, None),
     "no merchant": ({"merchant_id": None}, "merchant_id is missing"),
     "blank merchant": ({"merchant_id": "  "}, "merchant_id is missing"),
     "two rules broken, the first column counts": ({"mcc": "x", "amount": "x"}, 'mcc "x": expected 4-digit'),
@@ -56,6 +62,7 @@ SITUATIONS = [
     "random again",
     "lines",
     "truncated gzip",
+    "unknown endings",
     "nothing in it",
     "duplicates",
     "line ends",
@@ -74,9 +81,15 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         for dataset, files in datasets.items():
             land(lake, DAYS[name], files, dataset)
     records = [RECORD | {"transaction_id": name} | change for name, (change, _) in LINES.items()]
-    land(lake, DAYS["lines"], {"f.jsonl": "\n".join(map(json.dumps, records)), "notes.txt": "no landing file"})
+    land(lake, DAYS["lines"], {"f.jsonl": "\n".join(map(json.dumps, records))})
     whole = gzip.compress(good_lines(5000).encode())
     land(lake, DAYS["truncated gzip"], {"cut.jsonl.gz": whole[:-100], "good.jsonl": good_lines(3)})
+    land(
+        lake,
+        DAYS["unknown endings"],
+        {"up.CSV": csv_lines(2), "up.JSONL.GZ": gzip.compress(good_lines(1, "u").encode()), "x.ndjson": good_lines(9)}
+        | {"_hidden.json": "{}", ".hidden.parquet": "PAR1", "empty.done": ""},
+    )
     land(lake, DAYS["nothing in it"], {"a.jsonl": "", "b.csv": ",".join(RECORD), "c.jsonl": "\ufeff"})
     twice = good_lines(3) + good_lines(2).replace('"c"', '"later"')
     land(lake, DAYS["duplicates"], {"a.jsonl.gz": gzip.compress(twice.encode()), "b.jsonl": good_lines(4)})
@@ -156,7 +169,7 @@ def test_columns_and_their_types(lake: Lake) -> None:
 
 def test_manifest_counts_dates_and_unknown_columns(lake: Lake) -> None:
     told = counts(lake, day=DAYS["lines"])
-    assert told["dates"] == {"2026-01-05": told["valid"]}
+    assert told["dates"] == {"0001-01-01": 2, "2026-01-05": told["valid"] - 3, "9999-12-31": 1}
     assert told["unknown_columns"] == {"extra": 1}
     assert told["reasons"]["merchant_id is missing"] == 2
     assert "dates" not in counts(lake, "bronze/merchants", DAYS["random"])
@@ -168,6 +181,18 @@ def test_a_truncated_gzip_is_set_aside_whole(lake: Lake) -> None:
     assert row["reason"].startswith("unreadable file: ")
     told = counts(lake, day=DAYS["truncated gzip"])
     assert [told[k] for k in ("lines", "valid", "quarantined", "files", "files_set_aside")] == [3, 3, 0, 2, 1]
+
+
+def test_endings_in_capitals_are_known_and_files_of_unknown_endings_set_aside(lake: Lake) -> None:
+    (row,) = rows(lake, QUARANTINE, DAYS["unknown endings"])
+    assert (row["source_file"], row["source_line"], row["raw_line"]) == ("x.ndjson", 0, None)
+    assert row["reason"] == "unknown ending: .ndjson, expected one of .jsonl, .csv, .jsonl.gz, .csv.gz"
+    assert {r["source_file"] for r in rows(lake, "bronze/transactions", DAYS["unknown endings"])} == {
+        "up.CSV",
+        "up.JSONL.GZ",
+    }
+    told = counts(lake, day=DAYS["unknown endings"])
+    assert [told[k] for k in ("lines", "valid", "quarantined", "files", "files_set_aside")] == [3, 3, 0, 3, 1]
 
 
 def test_files_without_lines_make_an_empty_partition(lake: Lake) -> None:
@@ -216,9 +241,8 @@ def test_a_second_call_changes_nothing_and_force_makes_the_same_bytes(lake: Lake
     assert totals["rows_in"] == totals["rows_out"] + totals["duplicates"] + totals["quarantined"]
     assert bronze(lake, 1, force=True)["unchanged_days"] == 0
     assert snapshot(lake) == before
-    assert [f.path for f in lake.files("_staging")] == [
-        lake.path("_staging/20200101T000000-left/transactions/part=0/x.parquet")
-    ]
+    left_by_a_killed_run = lake.path("_staging/20200101T000000-left/transactions/part=0/x.parquet")
+    assert {f.path for f in lake.files("_staging")} <= {left_by_a_killed_run}
 
 
 # -- calls of their own ----------------------------------------------------------------------------------------
@@ -243,6 +267,30 @@ def test_too_many_bad_lines_publish_nothing_of_the_whole_call(small: Lake) -> No
     )
     assert not small.files("bronze")
     assert digests(small) == {}
+
+
+def test_a_day_of_unreadable_files_keeps_what_good_files_made(small: Lake) -> None:
+    bronze(small, 2)
+    before, content = digests(small), snapshot(small)
+    later = DAY + timedelta(days=1)
+    cut = gzip.compress(good_lines(50).encode())[:-10]
+    land(small, later, {"a.jsonl.gz": cut, "b.ndjson": good_lines(5), "empty.csv": "", "f.jsonl": ""})
+    with pytest.raises(BadData) as error:
+        bronze(small, 2)
+    sentence = str(error.value)
+    assert sentence.startswith(
+        f"landing/transactions/ingest_date={later}: all 2 files with data are set aside; "
+        "a.jsonl.gz: unreadable file: its gzip is cut short or corrupt ("
+    )
+    assert sentence.endswith("Nothing was published: land readable files, and run the same call again.")
+    assert (digests(small), snapshot(small)) == (before, content)
+
+
+def test_a_day_of_unknown_endings_alone_is_bad_data(small: Lake) -> None:
+    land(small, DAY, {"f.parquet": "PAR1"}, "cards")
+    with pytest.raises(BadData, match=r"^landing/cards/.*: the only file with data is set aside; f\.parquet: unknown"):
+        bronze(small)
+    assert not small.files("bronze")
 
 
 def test_a_missing_day_is_a_wrong_call(small: Lake) -> None:

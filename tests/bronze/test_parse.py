@@ -80,6 +80,13 @@ def test_csv_has_its_columns_in_any_order(lake: Lake) -> None:
     assert (found[0]["merchant_id"], found[0]["mcc"], found[0]["unknown"]) == ('a, "b"', "0742", ["extra"])
 
 
+def test_a_line_break_within_quotes_is_refused(lake: Lake) -> None:
+    text = 'merchant_id,mcc,country\nm1,5411,DE\nm2,"54\n11",DE\nm3,5411,DE\n'
+    found = parsed(lake, text.encode(), "f.csv")
+    fields = "another number of fields than the header"
+    assert [row["fault"] for row in found] == [None, "broken CSV", fields, None]
+
+
 def test_unknown_columns_are_told_apart_up_to_a_limit(lake: Lake) -> None:
     found = parsed(lake, b"".join(b'{"x%d": 1}\n' % i for i in range(MAX_UNKNOWN + 5)))
     assert [row["unknown"] for row in found[-6:]] == [[f"x{MAX_UNKNOWN - 1}"], *[[OTHERS]] * 5]
@@ -96,6 +103,9 @@ def test_unknown_columns_are_told_apart_up_to_a_limit(lake: Lake) -> None:
         ("f.csv", b"", 0),
         ("f.csv", b"merchant_id,mcc,country", 0),
         ("f.csv", b"merchant_id,mcc,country\nm,1,DE", 1),
+        ("f.CSV", b"merchant_id,mcc,country\nm,1,DE", 1),
+        ("f.Jsonl.GZ", gzip.compress(b"a\n"), 1),
+        ("f.jsonl.gz", b"", 0),
         ("f.jsonl.gz", gzip.compress(b"a\n") + gzip.compress(b"b\n"), 2),
     ],
 )
@@ -118,6 +128,10 @@ WHOLE = gzip.compress(GOOD * 1000)
         ("f.csv", b"mcc,merchant_id,country,mcc\n", "its header names mcc twice"),
         ("f.csv", b"\xff\n", "its header is no CSV"),
         ("f.csv", b"\nmerchant_id,mcc,country\n", "its header"),
+        ("f.ndjson", GOOD, "unknown ending: .ndjson, expected one of .jsonl"),
+        ("f.ndjson.gz", WHOLE, "unknown ending: .ndjson.gz,"),
+        ("f.2026.Parquet", b"PAR1", "unknown ending: .Parquet,"),
+        ("csv", GOOD, "unknown ending: none,"),
     ],
 )
 def test_a_file_that_cannot_serve_is_set_aside(lake: Lake, name: str, content: bytes, problem: str) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from jobs.common.cli import JobContext, main
-from jobs.common.lake import Lake, ingest_partition
+from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.settings import Settings
-from jobs.generate.job import TRUTH, command, run
-from jobs.generate.parameters import Parameters
+from jobs.generate.job import TRUTH, Task, command, make_day, run
+from jobs.generate.parameters import LAST, Parameters, day_number
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = ["--start", "2026-01-05", "--end", "2026-01-06"]
@@ -30,10 +30,11 @@ def call(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "words"),
     [
         (["--start", "2024-12-31", "--end", "2025-01-02"], "before 2025-01-01"),
+        (["--start", "2124-12-31", "--end", "2125-01-02"], "days after 2124-12-31, the last day"),
         (["--start", "2026-01-05", "--end", "2026-01-04"], "must be after --start"),
         ([*DAY, "--late-rate", "1.5"], "--late-rate"),
     ],
-    ids=["before the epoch", "end before start", "rate out of range"],
+    ids=["before the epoch", "after the last day", "end before start", "rate out of range"],
 )
 def test_a_wrong_call_is_refused_in_one_sentence_and_writes_nothing(
     tmp_path: Path, arguments: list[str], words: str
@@ -102,6 +103,34 @@ def test_another_world_leaves_nothing_of_the_one_before(lake: Lake) -> None:
     assert not lake.files(f"landing/merchants/{partition}")
     assert lake.manifest("landing/merchants", partition).rows == 0
     assert [f.base_name for f in lake.files(f"landing/transactions/{partition}")] == ["part-00000.jsonl.gz"]
+
+
+def test_a_world_whose_publication_was_cut_short_leaves_nothing_in_the_one_that_was_there(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = date(2026, 1, 5)
+    go(lake, snapshot=day)
+    before = {f.path: Path(f.path).read_bytes() for f in lake.files("landing")}
+    publish = Lake.publish
+
+    def dies_after_the_cards(self: Lake, manifest: Manifest, staged: list[Staged]) -> None:
+        publish(self, manifest, staged)
+        if manifest.dataset == "landing/cards":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "publish", dies_after_the_cards)
+        with pytest.raises(KeyboardInterrupt):
+            go(lake, snapshot=day, seed=8)
+    assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} != before
+    assert go(lake, snapshot=day)["days"] == 1
+    assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} == before
+
+
+def test_the_last_day_of_the_world_can_be_made(lake: Lake) -> None:
+    every_lead = Parameters(cards=2000, rate=0.05)
+    task = Task(lake.uri, every_lead, day_number(LAST) + 1, LAST, snapshot=True)
+    assert make_day(lake, task)["cards"] > 2000
 
 
 def test_truth_stands_beside_the_landing_zone(lake: Lake) -> None:

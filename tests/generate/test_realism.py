@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from jobs.common.formulas import haversine_km
 from jobs.generate import places
 from jobs.generate.behaviour import SESSION_MEAN, hour_weights
 from jobs.generate.categories import BY_PHONE, CASH, CATEGORIES, MU, ONLINE, SHARE, SIGMA
@@ -151,12 +152,20 @@ def test_t9_no_cardholder_outruns_an_airliner(world: LandedWorld) -> None:
     present = world.legit.filter("card_present").with_columns(
         pl.col("latitude", "longitude", "time").shift(1).over("card_id").name.prefix("last_")
     ).drop_nulls("last_time")  # fmt: skip
-    km = places.kilometres(
+    km = haversine_km(
         *(present[name].to_numpy() for name in ("last_latitude", "last_longitude", "latitude", "longitude"))
     )
     hours = (present["time"] - present["last_time"]).dt.total_microseconds().to_numpy() / 3.6e9
     speed = km / hours.clip(min=1e-6)
     assert (speed > 900).mean() < 0.001
+
+
+def test_the_worlds_distances_are_those_of_the_features() -> None:
+    here, there = np.divmod(np.arange(places.CITIES**2), places.CITIES)
+    expected = haversine_km(
+        places.LATITUDE[here], places.LONGITUDE[here], places.LATITUDE[there], places.LONGITUDE[there]
+    )
+    assert (places.DISTANCE.ravel() == expected).all()
 
 
 def test_t10_shares_of_remote_foreign_and_declined_payments(world: LandedWorld) -> None:
