@@ -1,6 +1,11 @@
 """Entities, views and services, made from the feature catalogue (``jobs.common.products``).
 
 Adding a feature to an online product adds it here: there is no second list of features to keep in step.
+
+How fresh a feature is: a card's last state online is as of the last loaded midnight, unless something pushes newer
+states. Until then, velocities and whatever else is computed at request time know nothing of today's transactions.
+A training set that is retrieved point in time through ``fraud_v1`` shows the same, as the service saw it. What was
+true just before each transaction is in the lake's ``tx_features``.
 """
 
 from __future__ import annotations
@@ -37,14 +42,15 @@ _TYPES: dict[pa.DataType, FeastType] = {
     pa.list_(pa.string()): Array(String),
 }
 
-card = Entity(name="card", join_keys=["card_id"], value_type=ValueType.STRING, description="A payment card.")
-account = Entity(
-    name="account", join_keys=["account_id"], value_type=ValueType.STRING, description="The account a card belongs to."
-)
-merchant = Entity(
-    name="merchant", join_keys=["merchant_id"], value_type=ValueType.STRING, description="Where the card is used."
-)
-mcc = Entity(name="mcc", join_keys=["mcc"], value_type=ValueType.INT64, description="Merchant category code, 4 digits.")
+
+def _entity(name: str, join_key: str, value_type: ValueType, description: str) -> Entity:
+    return Entity(name=name, join_keys=[join_key], value_type=value_type, description=description, owner=OWNER)
+
+
+card = _entity("card", "card_id", ValueType.STRING, "A payment card.")
+account = _entity("account", "account_id", ValueType.STRING, "The account a card belongs to.")
+merchant = _entity("merchant", "merchant_id", ValueType.STRING, "Where the card is used.")
+mcc = _entity("mcc", "mcc", ValueType.INT64, "Merchant category code, 4 digits.")
 ENTITIES = (card, account, merchant, mcc)
 
 
@@ -116,22 +122,19 @@ request_features = OnDemandFeatureView(
     schema=[_field(feature) for feature in REQUEST_FEATURES],
     mode="python",
     feature_transformation=DeclaredTransformation(udf=_UDF, udf_string=inspect.getsource(compute_request_features)),
-    description="What needs the transaction itself: velocities, distance, deviation from the card's own habits.",
+    description=(
+        "What needs the transaction itself: velocities, distance, deviation from the card's own habits. They are "
+        "over the card's last state, which is as of the last loaded midnight unless something pushes newer states."
+    ),
     owner=OWNER,
     tags={"cadence": "request"},
 )
 
 _JUDGED: list[Any] = [card_daily, account_daily, merchant_daily, mcc_daily, request_features]
-fraud_v1 = FeatureService(
+fraud_v1 = FeatureService(  # one service for both ways of retrieval, so that training and serving cannot drift apart
     name="fraud_v1",
     features=_JUDGED,
-    description="Everything a model sees when it judges a transaction.",
-    owner=OWNER,
-)
-training_v1 = FeatureService(
-    name="training_v1",
-    features=_JUDGED,
-    description="The same features for past transactions, point in time.",
+    description="Everything a model sees when it judges a transaction, and for past ones, point in time.",
     owner=OWNER,
 )
 state_v1 = FeatureService(
@@ -140,4 +143,5 @@ state_v1 = FeatureService(
     description="All that is stored online as it was written, the cards' last states included.",
     owner=OWNER,
 )
-REPO = (*ENTITIES, *VIEWS, request_features, fraud_v1, training_v1, state_v1)
+SERVICES = (fraud_v1, state_v1)
+REPO = (*ENTITIES, *VIEWS, request_features, *SERVICES)

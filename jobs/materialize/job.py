@@ -15,13 +15,13 @@ import redis
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError
-from jobs.common.lake import Lake, Manifest, event_partition, manifest_path
+from jobs.common.lake import Lake, Manifest, event_partition
 from jobs.common.products import ONLINE_PRODUCTS, Product
-from jobs.common.version import code_version
+from jobs.common.version import JOBS, code_version
 from jobs.materialize.online_keys import entity_key, sweep
 from jobs.online.loaded import Loaded, read_marker, remove_marker, write_marker
 from jobs.online.redis_client import connect, redis_errors
-from jobs.online.repo import REPO, open_store, registry_url, repo_settings
+from jobs.online.repo import REPO, holds_views, open_store, registry_errors, registry_url, repo_settings
 from jobs.online.silver import State, newest_state, read_partitions, require_days, state_of
 
 SAMPLED_KEYS = 200
@@ -39,7 +39,7 @@ def command(context: JobContext) -> Mapping[str, Any]:
     settings, lake = context.settings, context.lake
     require_days(lake, context.days)
     state = newest_state(lake, not_before=context.days[-1])
-    registry_url(settings, lake)  # a missing setting is told before anything is touched
+    registry = registry_url(settings, lake)  # a missing setting is told before anything is touched
     repo = repo_settings()
     project: str = repo["project"]
     version = loader_version()
@@ -47,11 +47,13 @@ def command(context: JobContext) -> Mapping[str, Any]:
     client = connect(settings.redis_url)
 
     with redis_errors(settings.redis_url):
-        if read_marker(client, project) == loaded and not context.force:
+        # The marker speaks of Redis alone: a new or a lost registry knows none of the views.
+        if not context.force and read_marker(client, project) == loaded and holds_views(registry, project):
             context.log.info("unchanged", event_date=loaded.event_date)
             return {"unchanged": 1, "loaded": 0, "event_date": loaded.event_date}
+        store = _open_applied(context)  # a registry that cannot be used must not cost a state that can
         remove_marker(client, project)  # until the end, the store holds no whole state
-        store = _load(context, state)
+        _load(context, store, state)
         removed = _remove_vanished(client, project, lake, state)
         _compare_sample(store, lake, state)
         if state_of(lake, state.day) != state:
@@ -66,21 +68,31 @@ def command(context: JobContext) -> Mapping[str, Any]:
 def loader_version() -> str:
     """Twelve hex digits over the code that decides what goes online: this job, the feature repo, the way between them."""
     sha = hashlib.sha256(code_version("materialize", "online").encode())
-    for source in sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml")):
+    repo = sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml"))
+    for source in (*repo, JOBS / "common" / "products.py"):  # the views are made from the products: ttl, types, words
         sha.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
     return sha.hexdigest()[:12]
 
 
-def _load(context: JobContext, state: State) -> Any:
-    """Applies the repo and loads one midnight's rows of every view."""
-    context.log.info("loading", event_date=state.day.isoformat(), rows=sum(m.rows for m in state.manifests.values()))
+def _open_applied(context: JobContext) -> Any:
+    """Opens the Feast store and applies the repo to its registry.
+
+    Raises:
+        WrongCall: the registry cannot be used.
+    """
     store = open_store(context.settings, context.lake)
     from feature_repo.definitions import REPO as DEFINITIONS
 
-    with redirect_stdout(io.StringIO()):  # Feast's progress is for a terminal
+    with registry_errors(), redirect_stdout(io.StringIO()):  # Feast's progress is for a terminal
         store.apply(list(DEFINITIONS))
-        store.materialize(state.event_timestamp, state.event_timestamp)
     return store
+
+
+def _load(context: JobContext, store: Any, state: State) -> None:
+    """Loads one midnight's rows of every view."""
+    context.log.info("loading", event_date=state.day.isoformat(), rows=sum(m.rows for m in state.manifests.values()))
+    with redirect_stdout(io.StringIO()):
+        store.materialize(state.event_timestamp, state.event_timestamp)
 
 
 def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State) -> int:
@@ -149,4 +161,4 @@ def _write_manifest(
         counts={**rows, "removed": removed},
         seconds=round(seconds, 1),
     )
-    lake.write_bytes(manifest_path(manifest.dataset, manifest.partition), manifest.to_json())
+    lake.write_manifest(manifest)

@@ -14,10 +14,13 @@ from enum import StrEnum
 from typing import Any
 
 from feast import FeatureService, FeatureStore
+from feast.errors import FeastObjectNotFoundException
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 
+from jobs.common.errors import WrongCall
 from jobs.online.redis_online_store import AS_OF
+from jobs.online.repo import registry_address
 
 
 class Status(StrEnum):
@@ -64,11 +67,19 @@ class OnlineReader:
             features: name of a feature service, or references such as ``card_daily:cnt_1d``.
             rows: entity keys, and the request's fields where a request-time feature is asked for.
             as_of: the moment at which age is judged, with a time zone. Default: now.
+
+        Raises:
+            WrongCall: the registry is new, or does not hold a view or a service that is asked for.
         """
-        wanted = self._service(features) if isinstance(features, str) else list(features)
         token = AS_OF.set(as_of)
         try:
+            wanted = self._service(features) if isinstance(features, str) else list(features)
             response = self.store.get_online_features(wanted, [dict(row) for row in rows]).proto
+        except FeastObjectNotFoundException as error:
+            registry = registry_address(self.store.config.registry.path)
+            raise WrongCall(
+                f"The Feast registry {registry} does not hold the views ({error}): run materialize --force."
+            ) from None
         finally:
             AS_OF.reset(token)
         names = response.metadata.feature_names.val

@@ -12,7 +12,7 @@ import click
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError, WrongCall
-from jobs.common.lake import Lake, Manifest, event_partition, manifest_path
+from jobs.common.lake import Lake, Manifest, event_partition
 from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.version import code_version
 from jobs.online.loaded import Loaded, read_marker
@@ -117,4 +117,4 @@ def _write_manifest(
         counts=counts,
         seconds=round(seconds, 1),
     )
-    lake.write_bytes(manifest_path(manifest.dataset, manifest.partition), manifest.to_json())
+    lake.write_manifest(manifest)

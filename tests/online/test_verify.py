@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import redis
@@ -37,6 +37,7 @@ def test_a_loaded_state_is_found_whole(loaded: RunJob, lake: Lake) -> None:
     assert (manifest.counts["cards_online"], manifest.counts["mismatches"]) == (3, 0)
     assert manifest.counts["values_compared"] == 3 * 17 + 3 * 12 + 2 * 2 + 2 * 5 + 3 * 3
     assert manifest.counts["keys_mcc_daily"] == 3
+    assert datetime.fromisoformat(manifest.published_at).tzinfo
 
 
 def test_the_digest_is_of_the_values(loaded: RunJob, lake: Lake) -> None:
