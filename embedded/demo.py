@@ -17,10 +17,13 @@ from rich.console import Console
 
 from embedded import pipeline_run
 from embedded.errors import EmbeddedError
-from embedded.features import online_store
+from embedded.features import online_store, redis_url_option
 from embedded.home import Home
 from embedded.lock import HomeInUse, exclusive
 from embedded.progress import StepDisplay
+from embedded.world import World, settle
+from jobs.common.errors import JobError
+from jobs.generate.parameters import EPOCH
 
 if TYPE_CHECKING:
     from embedded.summary import Summary
@@ -30,9 +33,11 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("python -m embedded.demo")
-@click.option("--cards", type=click.IntRange(min=1), default=5000, show_default=True, help="Synthetic cards.")
+@click.option("--cards", type=click.IntRange(1, 1 << 31), default=5000, show_default=True, help="Synthetic cards.")
 @click.option("--days", type=click.IntRange(min=1), default=35, show_default=True, help="Days of transactions.")
-@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="The same seed, the same data.")
+@click.option(
+    "--seed", type=click.IntRange(0, 1 << 32), default=7, show_default=True, help="The same seed, the same data."
+)
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), default="2026-01-01", show_default=True, help="First day.")
 @click.option(
     "--home",
@@ -42,22 +47,44 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     show_default=True,
     help="Where all state goes; delete it to start afresh.",
 )
-def command(cards: int, days: int, seed: int, start: datetime, folder: Path) -> None:
+@redis_url_option
+def command(cards: int, days: int, seed: int, start: datetime, folder: Path, redis_url: str | None) -> None:
     """Runs the DAG feature_pipeline with no container, no server and no root, and shows what came of it."""
-    first = start.date()
     for number in _STOPPING:
         signal.signal(number, _interrupt_once)
     console = Console(highlight=False)
     try:
-        with exclusive(Home.at(folder).root):
-            _run(console, Home.at(folder), [first + timedelta(days=i) for i in range(days)], cards, seed)
-    except (EmbeddedError, HomeInUse) as error:
+        home, dates = Home.at(folder), _dates(start.date(), days)
+        with exclusive(home.root):
+            _run(console, home, dates, cards, seed, redis_url)
+    except (EmbeddedError, HomeInUse, JobError) as error:
         _fail(str(error), getattr(error, "exit_code", 1))
+    except OSError as error:
+        _fail(f"Reading or writing failed: {error}. Mend it, or name another folder with --home.", 1)
     except KeyboardInterrupt:
         _fail("Interrupted; nothing half-done was published, and the same call goes on from here.", 130)
 
 
-def _run(console: Console, home: Home, days: list[date], cards: int, seed: int) -> None:
+def _dates(first: date, days: int) -> list[date]:
+    """The days of the run.
+
+    Raises:
+        EmbeddedError: the calendar or the world has no such days. Told before another world's data are deleted.
+    """
+    if first < EPOCH:
+        raise EmbeddedError(f"--start {first} is before {EPOCH}, the first day of the synthetic world.", 2)
+    try:
+        first + timedelta(days=days)
+    except OverflowError:
+        raise EmbeddedError(
+            f"--start {first} --days {days} goes beyond the calendar's last day, {date.max}: ask for fewer days.", 2
+        ) from None
+    return [first + timedelta(days=i) for i in range(days)]
+
+
+def _run(console: Console, home: Home, days: list[date], cards: int, seed: int, redis_url: str | None) -> None:
+    if change := settle(home, World(seed, cards, days[0].isoformat(), len(days))):
+        console.print(f"{change}: starting afresh.", soft_wrap=True)
     home.make_folders()
     log = home.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
     console.print(f"{cards:,} cards, {len(days)} days from {days[0]}, seed {seed}. State: {home.root}", soft_wrap=True)
@@ -70,13 +97,13 @@ def _run(console: Console, home: Home, days: list[date], cards: int, seed: int) 
         "seed": seed,
     }
     began = time.monotonic()
-    with online_store(home) as url:
+    with online_store(home, redis_url) as url:
         from embedded.summary import published  # late: the lake's libraries load while Redis is there already
 
-        before = published(home.root / "lake")
+        before = published(home.lake)
         environment = home.airflow_environment(os.environ, url)
         record = pipeline_run.run(DAG, conf, environment, log, StepDisplay(console))
-        unchanged = bool(before) and published(home.root / "lake") == before
+        unchanged = bool(before) and published(home.lake) == before
         record.seconds["total"] = round(time.monotonic() - began, 1)
         _report(console, home, days, url, record, unchanged)
 
@@ -109,6 +136,12 @@ def _closing(console: Console, home: Home, result: Summary, card: str | None) ->
     if result.unchanged:
         console.print("Nothing had changed since the last run: every job found its work done.")
     console.print(f"{result.values_compared:,} values read back from Redis, {result.mismatches} differ from the lake.")
+    if not click.get_current_context().params["redis_url"]:  # which no make verb takes
+        _hints(console, card)
+    console.print(f"Counts and digests: {home.summary}", soft_wrap=True)
+
+
+def _hints(console: Console, card: str | None) -> None:
     console.print("\nNext:")
     lines = [
         *([(f"make features CARD={card}", "one card's online features, with the status of each")] if card else []),
@@ -117,7 +150,6 @@ def _closing(console: Console, home: Home, result: Summary, card: str | None) ->
     ]
     for call, text in lines:
         console.print(f"  {call:<40}  {text}", soft_wrap=True)
-    console.print(f"Counts and digests: {home.summary}", soft_wrap=True)
 
 
 def _again(more_days: int = 0) -> str:

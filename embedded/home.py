@@ -22,8 +22,12 @@ class Home:
         return cls(folder.expanduser().resolve())
 
     @property
+    def lake(self) -> Path:
+        return self.root / "lake"
+
+    @property
     def lake_uri(self) -> str:
-        return (self.root / "lake").as_uri()
+        return self.lake.as_uri()
 
     @property
     def redis(self) -> Path:
@@ -41,12 +45,21 @@ class Home:
     def summary(self) -> Path:
         return self.root / "summary.json"
 
+    @property
+    def world(self) -> Path:
+        return self.root / "world.json"
+
+    @property
+    def old(self) -> Path:
+        """Data of another world, about to be deleted."""
+        return self.root / "old"
+
     @cached_property
     def registry(self) -> Path:
         return self.root / "feast" / "registry.db"
 
     def make_folders(self) -> None:
-        for folder in (self.root / "lake", self.redis, self.airflow, self.logs, self.registry.parent):
+        for folder in (self.lake, self.redis, self.airflow, self.logs, self.registry.parent):
             folder.mkdir(parents=True, exist_ok=True)
 
     def job_environment(self, inherited: Mapping[str, str], redis_url: str) -> dict[str, str]:

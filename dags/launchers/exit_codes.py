@@ -22,12 +22,20 @@ def meaning(code: int) -> str:
     """The code in words; a code below 0 or above 128 is a signal (Popen's and the shell's way to say it)."""
     if code in _WORDS:
         return _WORDS[code]
-    number = -code if code < 0 else code - 128
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
+    killer = killed_by(code)
+    if not killer:
         return "unknown, not one of the job's own codes"
-    return f"killed by {name}" + (" (often out of memory)" if number == signal.SIGKILL else "")
+    return f"killed by {killer.name}" + (" (often out of memory)" if killer == signal.SIGKILL else "")
+
+
+def killed_by(code: int) -> signal.Signals | None:
+    """The signal that ended the job; None where it ended by itself, if only with a code for an interruption."""
+    if code in _WORDS:
+        return None
+    try:
+        return signal.Signals(-code if code < 0 else code - 128)
+    except ValueError:
+        return None
 
 
 def failure_sentence(job: str, code: int, reason: str | None = None) -> str:

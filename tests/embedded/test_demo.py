@@ -71,6 +71,7 @@ def test_interrupted_demo_leaves_no_process(tmp_path: Path, stub_jobs: Path, cle
         "FTI_TEST_MARKER": str(tmp_path),
         "FTI_JOBS_HOME": str(stub_jobs),
         "STUB_SECONDS_BRONZE": "60",
+        "REDIS_URL": "redis://127.0.0.1:1/0",  # the shell's, which is not the demo's business
     }
     call = [*DEMO, "--home", str(tmp_path / "home")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -75,5 +75,7 @@ def test_platform_without_a_server_is_told_what_to_do(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(_binary.platform, "system", lambda: "Plan9")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(EmbeddedError, match="Install valkey-server or redis-server, or set REDIS_URL"):
+    with pytest.raises(
+        EmbeddedError, match="Install valkey-server or redis-server, or name a server that runs with --redis-url"
+    ):
         redis_server.server_binary()
