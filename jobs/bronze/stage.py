@@ -20,13 +20,8 @@ from jobs.common.contract import LandingDataset
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
 
-ROW_GROUP_BYTES = 32 << 20
-"""Small enough that the writers of a machine with many cores fit the heap; otherwise Parquet would shrink
-row groups as it goes, and equal rows would no longer make equal bytes."""
-
 SPARK_CONF = {
     "spark.sql.shuffle.partitions": 2,  # of the tallies, a few rows a day; the written rows have their own number
-    "spark.sql.inMemoryColumnarStorage.batchSize": 2500,  # lines of 64 KiB each must fit the heap
     # The rules make one long method, which the JVM would never compile; above this size Spark splits it.
     "spark.sql.codegen.hugeMethodLimit": 8000,
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
@@ -133,7 +128,6 @@ def write_valid(checked: DataFrame, dataset: LandingDataset, url: str, shuffles:
         .select(*_bronze_columns(dataset, columns), "ingest_date", "part")
         .sortWithinPartitions("ingest_date", "part", *order, "source_file", "source_line")
         .write.partitionBy("ingest_date", "part")
-        .option("parquet.block.size", ROW_GROUP_BYTES)
         .parquet(url)
     )
     return int(seen.get["duplicates"])
@@ -160,7 +154,6 @@ def write_quarantine(checked: Sequence[tuple[LandingDataset, DataFrame]], url: s
         union.repartition(1)
         .sortWithinPartitions("ingest_date", "dataset", "source_file", "source_line")
         .write.partitionBy("ingest_date")
-        .option("parquet.block.size", ROW_GROUP_BYTES)
         .parquet(url)
     )
 

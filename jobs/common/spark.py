@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,9 +66,15 @@ def spark_session(
         yield session
     except (PySparkException, Py4JError) as error:
         raise JobError(f"Spark failed: {_cause(error)}") from error
+    except ConnectionError as error:  # to the JVM: stores answer with other errors
+        raise JobError(
+            f"Spark's JVM is gone, most often for want of memory: it had {settings.spark_driver_memory}. "
+            "Its last words are above; SPARK_DRIVER_MEMORY gives it more."
+        ) from error
     finally:
         if session:
-            session.stop()
+            with suppress(ConnectionError, Py4JError):
+                session.stop()
 
 
 _ROOT = Path(__file__).resolve().parents[2]  # where the workers find the package `jobs`
@@ -82,6 +88,10 @@ _BASE: dict[str, Any] = {
     "spark.sql.ansi.enabled": True,
     "spark.sql.adaptive.enabled": False,  # a partition count that follows the data would move rows between files
     "spark.sql.execution.arrow.pyspark.enabled": True,
+    # Rows with lists of hundreds, and lines of 64 KiB, must fit the heap however many cores write at once. Row groups
+    # that shrank for want of memory would make other bytes of equal rows.
+    "spark.sql.inMemoryColumnarStorage.batchSize": 1000,
+    "spark.hadoop.parquet.block.size": 32 << 20,
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     # Staged files are published only after the whole job; the one-copy committer is therefore safe.
@@ -95,6 +105,7 @@ def _jvm(settings: Settings, rows: int, archive_to: str) -> dict[str, Any]:
         f"-Dlog4j2.configurationFile={_LOG4J}",
         "-Duser.timezone=UTC",
         "-XX:+UseSerialGC",
+        "-XX:ReservedCodeCacheSize=96m",
         "-Xlog:disable",
         "-Xlog:all=error:stderr",
     ]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from jobs.common.digest import Digest, table_digest
 from jobs.common.lake import Lake, Staged
 
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 13  # a row of card_last_state holds some 300 list elements
 
 
 def staged_parquet(lake: Lake, folder: str) -> list[Staged]:

@@ -71,6 +71,11 @@ def whole_keys(batches: Iterable[pa.RecordBatch], key: str, rows: int = CHUNK_RO
         yield pa.Table.from_batches(held)
 
 
+def midnight_us(day: date) -> int:
+    """The UTC midnight that begins a day, µs since 1970."""
+    return (day - EPOCH).days * DAY_US
+
+
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()

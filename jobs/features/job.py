@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from jobs.common.cli import JobContext
 from jobs.common.contract import CARDS, CHARGEBACKS, TRANSACTIONS
-from jobs.common.digest import Digest, combine
-from jobs.common.lake import Lake, Manifest, Staged, event_partition, ingest_partition, partition_day, require
+from jobs.common.digest import combine
+from jobs.common.lake import Lake, Manifest, event_partition, ingest_partition, partition_day, require
 from jobs.common.products import (
     ACCOUNT_DAILY,
     CARD_DAILY,
@@ -26,9 +26,10 @@ from jobs.common.products import (
     TX_FEATURES,
     Product,
 )
+from jobs.common.staged import parquet_digest, staged_parquet
 from jobs.common.version import code_version
 from jobs.features import daily
-from jobs.features.arrow import CHUNK_ROWS, HISTORY_US, Targets, whole_keys
+from jobs.features.arrow import CHUNK_ROWS, HISTORY_US, Targets, midnight_us, whole_keys
 from jobs.features.card import STATE_SCHEMA, card_states, tx_features
 from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
 from jobs.features.windows import Axis
@@ -166,8 +167,8 @@ def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession) -> 
             ordered.write.partitionBy("ingest_date").parquet(context.lake.spark_url(f"{staging}/duplicates"))
         for day, inputs in plan.undecided.items():
             partition = ingest_partition(day)
-            staged = _staged(context.lake, f"{staging}/duplicates/{partition}")
-            digest = _digest(context.lake, staged, DUPLICATES_SCHEMA)
+            staged = staged_parquet(context.lake, f"{staging}/duplicates/{partition}")
+            digest = parquet_digest(context.lake, staged, DUPLICATES_SCHEMA)
             manifest = Manifest(
                 DUPLICATES, partition, "features", plan.version, inputs, digest.hexdigest(), digest.rows
             )
@@ -182,7 +183,7 @@ def _stage(context: JobContext, plan: Plan, block: Sequence[Target], spark: Spar
     from jobs.features.frames import Bronze
 
     lake = context.lake
-    targets = Targets({t.event_date: _midnight_us(t.known_at) for t in block})
+    targets = Targets({t.event_date: midnight_us(t.known_at) for t in block})
     needed = [
         b for d in (TRANSACTIONS, CARDS, CHARGEBACKS) for b in history(plan.bronze, d.bronze, block, plan.known_until)
     ]
@@ -252,7 +253,7 @@ def _map(rows: DataFrame, key: str, kernel: Kernel, schema: pa.Schema, targets: 
     def over(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in whole_keys(batches, key, chunk):
             for result in kernel(table):
-                yield from result.to_batches(max_chunksize=20_000)
+                yield from result.to_batches(max_chunksize=2_000)
 
     nullable = pa.schema([pa.field(f.name, f.type) for f in schema])
     return rows.mapInArrow(over, from_arrow_schema(nullable))
@@ -267,8 +268,8 @@ def _publish(context: JobContext, plan: Plan, block: Sequence[Target], staging: 
         partition = event_partition(t.event_date)
         context.lake.retract(VOUCHING.dataset, partition)
         for product in PRODUCTS:
-            staged = _staged(context.lake, f"{staging}/{product.name}/{partition}")
-            digest = _digest(context.lake, staged, product.schema)
+            staged = staged_parquet(context.lake, f"{staging}/{product.name}/{partition}")
+            digest = parquet_digest(context.lake, staged, product.schema)
             seconds = round(time.perf_counter() - began, 1)
             manifest = Manifest(
                 product.dataset,
@@ -285,27 +286,7 @@ def _publish(context: JobContext, plan: Plan, block: Sequence[Target], staging: 
     return rows
 
 
-def _staged(lake: Lake, folder: str) -> list[Staged]:
-    files = [f for f in lake.files(folder) if f.base_name.endswith(".parquet")]
-    return [Staged(lake.relative(f.path), f"part-{i:05d}.zstd.parquet") for i, f in enumerate(files)]
-
-
-def _digest(lake: Lake, staged: Iterable[Staged], schema: pa.Schema) -> Digest:
-    """Digest of staged files, read back as a reader will: it also proves that they can be read."""
-    digest = Digest()
-    digest.update(pa.RecordBatch.from_pylist([], schema))
-    for file in staged:
-        with lake.filesystem.open_input_file(lake.path(file.path)) as source:
-            for batch in pq.ParquetFile(source).iter_batches(columns=schema.names):
-                digest.update(batch)
-    return digest
-
-
 def _write(lake: Lake, relative: str, table: pa.Table) -> None:
     path = lake.path(relative)
     lake.make_folder_of(path)
     pq.write_table(table, path, filesystem=lake.filesystem, compression="zstd")
-
-
-def _midnight_us(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
