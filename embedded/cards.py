@@ -29,14 +29,16 @@ def online_state(lake: Lake, last_day: date) -> State:
 def choose(lake: Lake, state: State) -> dict[str, str]:
     """An ordinary and a defrauded card that are online; the same ones for the same lake.
 
-    Ordinary: the first card without any fraud. Defrauded: the card with most frauds that its holder has reported.
+    Ordinary: the first card without any fraud that was used on the last day. Defrauded: the card with most frauds that its holder has reported.
     """
     reported = _read(lake, CHARGEBACKS.bronze, ["transaction_id"]).column("transaction_id")
     truth = _read(lake, GROUND_TRUTH, ["transaction_id", "card_id", "is_fraud"])
     frauds = truth.filter(pc.equal(truth.column("is_fraud"), True))
     claimed = frauds.filter(pc.is_in(frauds.column("transaction_id"), reported.cast(pa.large_string())))
-    online = set(read_partitions(lake, CARD_DAILY, [state.day]).to_table(columns=["card_id"]).column(0).to_pylist())
-    ordinary = sorted(online - set(frauds.column("card_id").to_pylist()))
+    daily = read_partitions(lake, CARD_DAILY, [state.day]).to_table(columns=["card_id", "cnt_1d"])
+    online = set(daily.column("card_id").to_pylist())
+    used_last = set(daily.filter(pc.field("cnt_1d") > 0).column("card_id").to_pylist()) or online
+    ordinary = sorted(used_last - set(frauds.column("card_id").to_pylist()))
     counts = Counter(card for card in claimed.column("card_id").to_pylist() if card in online)
     return {
         **({"ordinary card": ordinary[0]} if ordinary else {}),
