@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.common.errors import JobError
 from jobs.common.java import ensure_java
 
 
@@ -39,6 +40,9 @@ def make() -> Path | None:
 
     Returns:
         The archive; None when this Java cannot make one.
+
+    Raises:
+        JobError: Spark does not run at all.
     """
     path = archive_path()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,9 @@ def make() -> Path | None:
         done = subprocess.run(
             command, cwd=Path(__file__).resolve().parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-    if done.returncode or not fresh.exists():
+    if done.returncode:
+        raise JobError(f"Spark did not run: {done.stderr.decode(errors='replace').strip().splitlines()[-1]}")
+    if not fresh.exists():
         return None
     return fresh.replace(path)
 
@@ -127,9 +133,13 @@ def _exercise(folder: str, archive: str) -> None:
 
 
 if __name__ == "__main__":
-    made = make()
-    print(
-        f"{made}: {made.stat().st_size >> 20} MiB"
-        if made
-        else "This Java makes no class archive; Spark starts without one."
-    )
+    try:
+        made = make()
+        size = (
+            f"{made.stat().st_size >> 20} MiB"
+            if made
+            else "This Java makes no class archive; Spark starts without one."
+        )
+        print(size)
+    except JobError as error:  # everything but Spark works without Java
+        print(error)

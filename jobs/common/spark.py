@@ -111,9 +111,9 @@ def _jvm(settings: Settings, rows: int, archive_to: str) -> dict[str, Any]:
     ]
     archive = archive_path()
     if archive_to:
-        options.append(f"-XX:ArchiveClassesAtExit={archive_to}")
+        options.append(f'"-XX:ArchiveClassesAtExit={archive_to}"')  # Spark splits at spaces, but for quotes
     elif archive.exists():
-        options.append(f"-XX:SharedArchiveFile={archive}")
+        options.append(f'"-XX:SharedArchiveFile={archive}"')
     if rows < FEW_ROWS:
         options.append("-XX:TieredStopAtLevel=1")
     return {
