@@ -52,11 +52,14 @@ def _entries(folder: str) -> list[Path]:
 
 def main(command: list[str]) -> int:
     began, cpu, peak = time.monotonic(), {"": 0.0}, 0.0
+    before: set[int] = set()
     process = subprocess.Popen(command)
     while process.poll() is None:
         processes = tree(process.pid)
         cpu.update(map(cpu_seconds, processes))
-        peak = max(peak, sum(map(pss_mib, processes)))
+        # A child between vfork and exec still is its parent, in memory: it would count the JVM twice.
+        peak = max(peak, sum(map(pss_mib, processes & before)))
+        before = processes
         time.sleep(INTERVAL)
     wall = time.monotonic() - began
     print(f"wall {wall:.1f} s, cpu {sum(cpu.values()):.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
