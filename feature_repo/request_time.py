@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from jobs.common.formulas import (
+    COUNTRY_CHANGE_US,
     DAY_US,
+    HISTORY_US,
     HOUR_US,
     SMALL_AMOUNT_CENTS,
     Doubles,
@@ -26,10 +28,8 @@ from jobs.common.formulas import (
     speed_kmh,
     z_score,
 )
-from jobs.common.products import HISTORY
 
 TEN_MINUTES_US = HOUR_US // 6
-HISTORY_US = HISTORY.days * DAY_US
 Column = Sequence[Any]
 
 
@@ -87,7 +87,7 @@ def _since_last_card_present(inputs: Mapping[str, Column], time: np.ndarray) -> 
     km = np.where(comparable, km, np.nan)
     seconds = np.divide(_doubles(gap_us), 1e6)
     changed = [
-        None if gap is None else bool(gap < 2 * HOUR_US and country != last_country)
+        None if gap is None else bool(gap < COUNTRY_CHANGE_US and country != last_country)
         for gap, country, last_country in zip(
             gap_us, inputs["merchant_country"], inputs["last_cp_country"], strict=True
         )

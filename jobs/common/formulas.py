@@ -8,8 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jobs.common.products import HISTORY
+
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
+HISTORY_US = HISTORY.days * DAY_US
+COUNTRY_CHANGE_US = 2 * HOUR_US
 EARTH_RADIUS_KM = 6371.0
 NIGHT_ENDS_US = 6 * HOUR_US
 SMALL_AMOUNT_CENTS = 500

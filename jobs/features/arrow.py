@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.common.formulas import DAY_US
-from jobs.common.products import HISTORY, TIMESTAMP
+from jobs.common.formulas import DAY_US, HISTORY_US
+from jobs.common.products import TIMESTAMP
 from jobs.features.windows import Doubles, Ints
 
 CHUNK_ROWS = 50_000
 EPOCH = date(1970, 1, 1)
-HISTORY_US = HISTORY.days * DAY_US
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.common.formulas import (
+    COUNTRY_CHANGE_US,
     DAY_US,
+    HISTORY_US,
     HOUR_US,
     NIGHT_ENDS_US,
     SMALL_AMOUNT_CENTS,
@@ -36,7 +38,7 @@ from jobs.common.products import (
     RECENT_MERCHANTS,
     TX_FEATURES,
 )
-from jobs.features.arrow import HISTORY_US, Targets, timestamps, to_numpy, to_table, whole_numbers
+from jobs.features.arrow import Targets, timestamps, to_numpy, to_table, whole_numbers
 from jobs.features.windows import Axis, Doubles, Events, Ints, UnitSum, Window, distinct_ends, running_sum, sample_std
 
 TRANSACTION, CARD_VERSION = 0, 1
@@ -368,7 +370,7 @@ def _travel(cards: Cards, rows: Any) -> dict[str, Any]:
     km = haversine_km(latitude[last], longitude[last], latitude[rows], longitude[rows])
     km = np.where(present, km, np.nan)
     gap_us = cards.time[rows] - cards.time[last]
-    changed = (cards.country[rows] != cards.country[last]) & (gap_us < 2 * HOUR_US)
+    changed = (cards.country[rows] != cards.country[last]) & (gap_us < COUNTRY_CHANGE_US)
     return {
         "km_since_last_cp": km,
         "speed_kmh": speed_kmh(km, gap_us / 1e6),

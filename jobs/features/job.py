@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from jobs.common.cli import JobContext
 from jobs.common.contract import CARDS, CHARGEBACKS, TRANSACTIONS
 from jobs.common.digest import combine
+from jobs.common.formulas import HISTORY_US
 from jobs.common.lake import Lake, Manifest, event_partition, ingest_partition, partition_day, require
 from jobs.common.products import (
     ACCOUNT_DAILY,
@@ -29,7 +30,7 @@ from jobs.common.products import (
 from jobs.common.staged import parquet_digest, staged_parquet
 from jobs.common.version import code_version
 from jobs.features import daily
-from jobs.features.arrow import CHUNK_ROWS, HISTORY_US, Targets, midnight_us, whole_keys
+from jobs.features.arrow import CHUNK_ROWS, Targets, midnight_us, whole_keys
 from jobs.features.card import STATE_SCHEMA, card_states, tx_features
 from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
 from jobs.features.windows import Axis
