@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         description="Spark master of the bronze and features jobs. `local[*]` takes all cores, and half a gigabyte for each.",
     )
     spark_driver_memory: str = Field(
-        "1g", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$"
+        "640m", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$"
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal."
