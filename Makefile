@@ -47,7 +47,7 @@ docs: $(READY) ## Write the generated reference pages anew
 
 .PHONY: lock
 lock: $(READY) ## Compile requirements/*.in anew, with hashes
-	@for source in requirements/*.in; do \
+	@for source in requirements/dev.in $(filter-out requirements/dev.in,$(wildcard requirements/*.in)); do \
 	  echo "$$source -> $${source%.in}.txt"; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$$source" -o "$${source%.in}.txt" || exit 1; \
 	done
