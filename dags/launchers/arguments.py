@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 class JobArguments(BaseOperator):
     """Base of the three operators: drops empty arguments after rendering."""
 
-    arguments_field: ClassVar[str] = "arguments"
+    arguments: list[Any]
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         super().render_template_fields(context, jinja_env)
-        rendered: list[Any] = getattr(self, self.arguments_field)
-        setattr(self, self.arguments_field, [argument for argument in rendered if argument])
+        self.arguments = [argument for argument in self.arguments if argument]

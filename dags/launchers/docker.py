@@ -1,16 +1,23 @@
-"""Runs a job as a Docker container beside the stack of Compose."""
+"""Runs a job as a Docker container beside the stack of Compose. Everything that holds for all of them is said here."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.docker.exceptions import DockerContainerFailedException
-from airflow.providers.docker.operators.docker import DockerOperator
+from airflow.sdk.exceptions import AirflowFailException
+from docker import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
+from requests.exceptions import RequestException
 
 from launchers.arguments import JobArguments
-from launchers.errors import job_failure
+from launchers.errors import JobFailed, job_failure
 from launchers.jobs import JOBS
+from launchers.lines import level
 from launchers.settings import LauncherSettings
 
 if TYPE_CHECKING:
@@ -31,44 +38,155 @@ JOB_VARIABLES = (
 )
 """What a job's container gets of this process's environment, by name: values stay out of the DAG and of the UI."""
 
+STOP_SECONDS = 20
+SCRATCH = "/tmp"
+NAME_PREFIX = "fti-job-"
+"""Of every job's container. The proxy before the Docker socket lets no other container be touched."""
 
-class DockerJobOperator(JobArguments, DockerOperator):
-    """A container of the job's own image; removed at the end, its log is in the task's."""
 
-    arguments_field = "command"
+class DockerJobOperator(JobArguments):
+    """A container of the job's own image, removed once its end has been read; its lines go to the task log.
+
+    Its name follows from the task of the run. So a try that finds it there (the Airflow process before was killed, the
+    container was not) follows it instead of starting the same job a second time.
+
+    The Engine is the one that ``DOCKER_HOST`` names, the local socket without it.
+    """
+
+    template_fields = ("arguments",)
+    ui_color = "#dcebf5"
 
     def __init__(self, *, job: str, arguments: list[str], settings: LauncherSettings, **kwargs: Any) -> None:
-        super().__init__(
-            image=settings.image(job),
-            entrypoint=["python", "-m", f"jobs.{job}"],
-            command=arguments,
-            network_mode=settings.docker_network,
-            mem_limit=f"{JOBS[job].memory_mib}m",
-            mount_tmp_dir=False,  # the Docker host is not the machine that this process sees
-            auto_remove="never",  # removed below, after its end was looked at
-            environment={"LOG_FORMAT": "json"},
-            labels={"app.kubernetes.io/part-of": "fti", "app.kubernetes.io/component": job},
-            do_xcom_push=False,
-            **kwargs,
-        )
+        super().__init__(**kwargs)
         self.job = job
+        self.arguments = arguments
+        self.image = settings.image(job)
+        self.network = settings.docker_network
+        self._running: str | None = None
+
+    @property
+    def entrypoint(self) -> list[str]:
+        return ["python", "-m", f"jobs.{self.job}"]
 
     def execute(self, context: Context) -> None:
-        self._private_environment = {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ}
-        try:
-            super().execute(context)
-        except DockerContainerFailedException as error:
-            code, reason = container_end(self.cli.inspect_container(self.container["Id"]))
+        task = context["ti"]
+        name = container_name(self.job, f"{task.dag_id}/{task.run_id}/{task.map_index}")
+        with self._engine() as engine:
+            if not self._find(engine, name):
+                self._create(engine, name)
+                engine.start(name)
+            self._running = name
+            for line in _lines(engine.logs(name, stream=True, follow=True)):
+                self.log.log(level(line), "%s", line)
+            engine.wait(name, timeout=None)
+            code, reason = container_end(engine.inspect_container(name))
+            _remove(engine, name)
+            self._running = None
+        if code:
             failure = job_failure(self.job, code, reason)
             self.log.error(str(failure))
-            raise failure from error
-        finally:
-            if self.container:
-                self.cli.remove_container(self.container["Id"], force=True)
+            raise failure
+
+    def on_kill(self) -> None:
+        """A timeout, a task marked failed: whatever takes the task away takes the job along."""
+        if self._running:
+            self.log.info("Stopping container %s", self._running)
+            with self._engine() as engine, suppress(NotFound):
+                engine.stop(self._running, timeout=STOP_SECONDS)
+                _remove(engine, self._running)
+
+    @contextmanager
+    def _engine(self) -> Iterator[APIClient]:
+        """The Docker Engine; its errors become one sentence each.
+
+        Raises:
+            JobFailed: it cannot be reached, or refused; the task is tried again.
+        """
+        try:
+            engine = APIClient(**kwargs_from_env())
+            try:
+                yield engine
+            finally:
+                engine.close()
+        except APIError as error:
+            raise JobFailed(f"Job {self.job}: the Docker Engine refused: {error.explanation or error}.") from error
+        except (DockerException, RequestException) as error:
+            where = os.environ.get("DOCKER_HOST", "the local socket")
+            goes_on = f" Container {self._running} goes on if it can; the next try follows it." if self._running else ""
+            raise JobFailed(
+                f"Job {self.job}: no Docker Engine answers at {where} ({type(error).__name__}).{goes_on}"
+            ) from error
+
+    def _find(self, engine: APIClient, name: str) -> bool:
+        """Whether an earlier try left its container; one that ended is taken over too, for its end was never read."""
+        try:
+            status = engine.inspect_container(name)["State"]["Status"]
+        except NotFound:
+            return False
+        if status == "created":  # and could not start: what it was tied to may be gone
+            _remove(engine, name)
+            return False
+        self.log.info("Following container %s of an earlier try, it is %s", name, status)
+        return True
+
+    def _create(self, engine: APIClient, name: str) -> None:
+        self.log.info("Starting container %s from image %s: %s", name, self.image, " ".join(self.arguments))
+        memory = f"{JOBS[self.job].memory_mib}m"
+        try:
+            engine.create_container(
+                self.image,
+                name=name,
+                entrypoint=self.entrypoint,
+                command=self.arguments,
+                environment={"HOME": SCRATCH, "LOG_FORMAT": "json"}
+                | {variable: os.environ[variable] for variable in JOB_VARIABLES if variable in os.environ},
+                volumes=[SCRATCH],  # of its own, gone with it; on disk, where a tmpfs would count as the job's memory
+                labels={"app.kubernetes.io/part-of": "fti", "app.kubernetes.io/component": self.job},
+                host_config=engine.create_host_config(
+                    network_mode=self.network,
+                    mem_limit=memory,
+                    memswap_limit=memory,
+                    read_only=True,
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges"],
+                ),
+            )
+        except NotFound as error:
+            missing = "network" if "network" in str(error.explanation).lower() else "image"
+            what = {"image": self.image, "network": self.network}[missing]
+            advice = {
+                "image": "build it with `make images` or pull it",
+                "network": "start the stack with `make compose-up`",
+            }
+            raise AirflowFailException(
+                f"Job {self.job}: the Docker host has no {missing} {what}: {advice[missing]}, then clear this task."
+            ) from error
+
+
+def container_name(job: str, task: str) -> str:
+    """One name for all tries of a run's task, of letters that Docker takes."""
+    return f"{NAME_PREFIX}{job}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
 
 
 def container_end(inspected: dict[str, Any]) -> tuple[int, str | None]:
     """Exit code of a container, and the reason where the code alone does not tell it."""
     state = inspected["State"]
     limit = inspected.get("HostConfig", {}).get("Memory", 0) // 2**20
-    return state["ExitCode"], f"OOMKilled, it needed more than its {limit} MiB" if state["OOMKilled"] else None
+    if state["OOMKilled"] and state["ExitCode"]:  # a job may have outlived the killing of one of its workers
+        return state["ExitCode"], f"OOMKilled, it needed more than its {limit} MiB"
+    return state["ExitCode"], state.get("Error") or None
+
+
+def _remove(engine: APIClient, name: str) -> None:
+    with suppress(NotFound):
+        engine.remove_container(name, v=True, force=True)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The whole lines of a stream whose chunks end anywhere."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace").rstrip("\r") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shlex
 import subprocess
@@ -15,6 +13,7 @@ from launchers import child
 from launchers.arguments import JobArguments
 from launchers.errors import job_failure
 from launchers.exit_codes import failure_sentence
+from launchers.lines import level
 from launchers.settings import LauncherSettings
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class ProcessJobOperator(JobArguments):
         child.sweep_when_it_ends(process)
         try:
             for line in process.stdout or ():
-                self.log.log(_level(line), "%s", line.rstrip("\n"))
+                self.log.log(level(line), "%s", line.rstrip("\n"))
                 if self.on_line:
                     self.on_line(line.rstrip("\n"))
             code = process.wait()
@@ -59,14 +58,3 @@ class ProcessJobOperator(JobArguments):
     def on_kill(self) -> None:
         if self._process:
             child.stop_group(self._process)
-
-
-def _level(line: str) -> int:
-    """The level that a job's JSON line carries; INFO for any other line."""
-    if not line.startswith("{"):
-        return logging.INFO
-    try:
-        level = json.loads(line).get("level", "")
-    except ValueError:
-        return logging.INFO
-    return {"warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}.get(level, logging.INFO)

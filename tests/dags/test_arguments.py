@@ -26,7 +26,7 @@ def argv(task: Any) -> list[str]:
     if kind == "ProcessJobOperator":
         return task.command
     if kind == "DockerJobOperator":
-        return [*task.entrypoint, *task.command]
+        return [*task.entrypoint, *task.arguments]
     return [*task.cmds, *task.arguments]
 
 

@@ -151,9 +151,9 @@ def test_job_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     ],
 )
 def test_line_keeps_its_level(line: str, level: int) -> None:
-    from launchers.process import _level
+    from launchers.lines import level as level_of
 
-    assert _level(line) == level
+    assert level_of(line) == level
 
 
 @pytest.mark.parametrize(
