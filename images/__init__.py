@@ -1,0 +1,1 @@
+"""The images of the project, and what is needed to build them."""

@@ -1,0 +1,62 @@
+"""``python3 -m images.offline``: all base images and the kind node image, from Debian packages and Go modules alone.
+
+``--base`` leaves the node image out. Run it again as often as you like: what is there stays, whoever made it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from images.offline import base, docker
+from images.offline.steps import Missing, StepFailed, Steps, tell
+from kind.offline import node
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / ".tools"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m images.offline", description=__doc__.partition("\n")[0])
+    parser.add_argument("--base", action="store_true", help="only the base images, not the kind node image")
+    only_base = parser.parse_args().base
+    again = "python3 -m images.offline --base" if only_base else "make offline-images"
+    steps = Steps(TOOLS / "log", again)
+    try:
+        docker.need_engine()
+        with _alone():
+            base.make(steps, TOOLS)
+            if not only_base:
+                node.make(steps, TOOLS)
+    except Missing as error:
+        tell(str(error))
+        return 2
+    except StepFailed as error:
+        tell(str(error))
+        return 1
+    except KeyboardInterrupt:
+        tell(f"Interrupted. What is done stays done: `{again}` goes on from there.")
+        return 130
+    print(f"\n{steps.table()}")
+    return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two at once would make the same things twice: the second waits."""
+    TOOLS.mkdir(exist_ok=True)
+    with (TOOLS / "offline.lock").open("w") as file:  # the kernel lets go of it when this process ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another call makes images here; waiting for its end.", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

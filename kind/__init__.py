@@ -1,0 +1,1 @@
+"""The stack on Kubernetes, in a kind cluster."""
