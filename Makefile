@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 
 .PHONY: help
 help: ## List the verbs
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 ##@ Run
 
@@ -28,6 +28,34 @@ demo: $(READY) ## Run the whole pipeline here, no container needed [CARDS=5000 D
 features: $(READY) ## Show a card's online features after a demo: CARD=...
 	@if [ -z "$(CARD)" ]; then echo 'Name a card: make features CARD=... (the demo shows two at its end).' >&2; exit 2; fi
 	@$(BIN)/python -m embedded.features --card "$(CARD)"
+
+##@ Containers
+
+.PHONY: engine
+engine: ## Give a Debian machine without Docker a running Engine with compose and buildx
+	@bash images/offline/engine.sh
+
+.PHONY: offline-images
+offline-images: ## Build the upstream base images where no registry is reached, from Debian packages and Go modules
+	@$(PYTHON) -m images.offline
+
+.PHONY: images
+images: ## Build all images of the project
+	@$(PYTHON) -m images.build
+
+.PHONY: compose-up
+compose-up: images ## Start the stack: Airflow, MinIO, Redis, PostgreSQL
+	@$(PYTHON) -m compose.stack up
+
+.PHONY: compose-down
+compose-down: ## Stop the stack; its data stays [VOLUMES=1 deletes it]
+	@$(PYTHON) -m compose.stack down $(if $(VOLUMES),--volumes)
+
+.PHONY: e2e-compose
+e2e-compose: $(READY) engine ## Test the stack from boot to features read back, with restarts and failures; deletes its data
+	@$(PYTHON) -m images.offline --base --pull
+	@$(PYTHON) -m images.build
+	@$(BIN)/python -m pytest tests/e2e/compose_stack $(ARGS)
 
 ##@ Develop
 

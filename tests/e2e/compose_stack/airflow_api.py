@@ -1,0 +1,92 @@
+"""Airflow's REST API, as a person's script would use it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+ENDED = ("success", "failed")
+
+
+class Airflow:
+    """A client of the running API server."""
+
+    def __init__(self, url: str = "http://localhost:8080", user: str = "airflow", password: str = "airflow") -> None:
+        self.url = url
+        self.login = {"username": user, "password": password}
+        self._session = requests.Session()
+
+    def wait_for_dag(self, dag: str, seconds: float) -> float:
+        """Seconds until the DAG is listed."""
+        began = time.monotonic()
+        while True:
+            try:
+                listed = self.get("dags")["dags"]
+            except requests.ConnectionError:
+                listed = []
+            waited = time.monotonic() - began
+            if any(entry["dag_id"] == dag for entry in listed):
+                return waited
+            assert waited < seconds, f"{dag} did not show within {seconds} s; import errors: {self.get('importErrors')}"
+            time.sleep(0.5)
+
+    def unpause(self, dag: str) -> None:
+        self._call("PATCH", f"dags/{dag}", {"is_paused": False})
+
+    def trigger(self, dag: str, run: str, **conf: Any) -> None:
+        self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
+
+    def wait(self, dag: str, run: str, seconds: float, each_time: Callable[[], None] = lambda: None) -> str:
+        """The run's last state.
+
+        Args:
+            each_time: called between two looks, such as for what a test does to a run.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            state = self.patient(f"dags/{dag}/dagRuns/{run}")["state"]
+            if state in ENDED:
+                return state
+            assert time.monotonic() < deadline, (
+                f"run {run} of {dag} is {state} after {seconds} s: {self.tasks(dag, run)}"
+            )
+            each_time()
+            time.sleep(1)
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        found = self.patient(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {entry["task_id"]: entry for entry in found}
+
+    def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
+        """The lines of a try's log, with their level before them."""
+        content = self.patient(f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}")["content"]
+        return [
+            f"{entry.get('level', '')} {entry['event']} {entry.get('error_detail', '')}".strip() for entry in content
+        ]
+
+    def patient(self, path: str) -> Any:
+        """``get`` that waits out a restart of the API server."""
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                return self.get(path)
+            except (requests.ConnectionError, requests.Timeout):
+                assert time.monotonic() < deadline, "the API server does not come back"
+                time.sleep(1)
+
+    def get(self, path: str) -> Any:
+        return self._call("GET", path)
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        for _ in range(2):
+            answer = self._session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=30)
+            if answer.status_code != 401:
+                break
+            token = self._session.post(f"{self.url}/auth/token", json=self.login, timeout=30)
+            assert token.status_code == 201, token.text
+            self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
+        return answer.json()
