@@ -11,6 +11,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,14 +73,16 @@ class Stack:
             assert time.monotonic() < deadline, f"not healthy after {seconds} s: {self.states()}"
             time.sleep(1)
 
-    def run_job(self, job: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """A job's container by hand, as the launcher would start it; its own output is in ``stderr``."""
+    def start_job(self, image: str, *arguments: str, **environment: str) -> Job:
+        """A container of one of the project's images by hand, as the launcher would start it."""
         given = {**self.job_environment, **environment}
         variables = [part for name, value in given.items() for part in ("--env", f"{name}={value}")]
-        return docker(
-            "run", "--rm", "--read-only", "--volume", "/tmp", "--network", PROJECT, *variables,
-            f"fti-{job}:{self.tag}", *arguments, check=False,
+        name = f"fti-job-{image}-by-hand"
+        docker(
+            "run", "--detach", "--name", name, "--read-only", "--volume", "/tmp", "--network", PROJECT, *variables,
+            f"fti-{image}:{self.tag}", *arguments,
         )  # fmt: skip
+        return Job(name)
 
     @property
     def job_environment(self) -> dict[str, str]:
@@ -125,6 +128,38 @@ class Stack:
                 for log in sorted(folder.rglob("*.log")):
                     file.write(log, f"tasks/{log.relative_to(folder)}")
         return path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended, and all it said."""
+
+    code: int
+    log: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A container that a test started."""
+
+    name: str
+
+    def wait_for(self, event: str, seconds: float = 90) -> None:
+        """Until the job logs the event."""
+        deadline = time.monotonic() + seconds
+        while f'"event": "{event}"' not in _log(self.name):
+            running = docker("inspect", "--format", "{{.State.Running}}", self.name).stdout.strip()
+            assert running == "true", f"{self.name} ended before it said {event!r}:\n{_log(self.name)}"
+            assert time.monotonic() < deadline, f"{self.name} does not say {event!r}:\n{_log(self.name)}"
+            time.sleep(0.1)
+
+    def end(self, seconds: float = 240) -> Ended:
+        """Waits for its end, and removes it."""
+        try:
+            code = int(docker("wait", self.name, timeout=seconds).stdout)
+            return Ended(code, _log(self.name))
+        finally:
+            docker("rm", "--force", "--volumes", self.name, check=False)
 
 
 class Memory:
