@@ -77,7 +77,8 @@ def job_command(name: str) -> Callable[[JobFunction], click.Command]:
                 raise WrongCall("No lake given: pass --lake file:///folder or --lake s3://bucket, or set LAKE_URI.")
             context = JobContext(settings, Lake.open(uri, settings), start, end, force)
             began = time.perf_counter()
-            counts = function(context, **options)
+            with context.lake.errors():
+                counts = function(context, **options)
             context.log.info("done", **counts, seconds=round(time.perf_counter() - began, 1))
 
         params = [

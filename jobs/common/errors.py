@@ -9,8 +9,20 @@ class JobError(Exception):
     exit_code = 1
 
 
+class Unreachable(JobError):
+    """A service does not answer, which another try may mend. Exit code 1.
+
+    Attributes:
+        reason: why, in a few words.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class WrongCall(JobError):
-    """The call or the settings are wrong, or what they name does not exist. Nothing was written. Exit code 2."""
+    """The call or the settings are wrong, or what they name does not exist: another try ends alike. Exit code 2."""
 
     exit_code = 2
 

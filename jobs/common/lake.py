@@ -11,17 +11,17 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
 import structlog
 from pyarrow import fs as pafs
 
-from jobs.common.errors import WrongCall
+from jobs.common.errors import JobError, WrongCall
+from jobs.common.s3 import DISK_FULL, check_bucket, s3_failure, s3_filesystem, s3_service
 from jobs.common.settings import Settings
 
 MANIFESTS = "_manifests"
@@ -71,13 +71,18 @@ class Lake:
     uri: str
     filesystem: pafs.FileSystem
     root: str
+    service: str = ""
+    """Which S3 holds it, for a message; nothing for a folder."""
+    hasty: pafs.FileSystem | None = None
+    """The same S3 without patience, for what need not succeed."""
 
     @classmethod
     def open(cls, uri: str, settings: Settings) -> Lake:
-        """Opens a lake.
+        """Opens a lake; waits for a store that does not answer yet.
 
         Raises:
-            WrongCall: the scheme is unknown, or the store or the bucket cannot be reached.
+            WrongCall: the scheme is unknown, the store refuses the login, or there is no such bucket.
+            Unreachable: the store does not answer.
         """
         parts = urlsplit(uri)
         if parts.fragment or parts.query:
@@ -92,9 +97,10 @@ class Lake:
         if parts.scheme == "s3":
             if not parts.netloc:
                 raise WrongCall(f"Lake {uri}: name a bucket, s3://bucket[/prefix].")
-            filesystem = s3_filesystem(settings)
-            _check_bucket(filesystem, parts.netloc, settings)
-            return cls(uri.rstrip("/"), filesystem, (parts.netloc + parts.path).rstrip("/"))
+            hasty = s3_filesystem(settings, patient=False)
+            check_bucket(hasty, s3_service(settings), parts.netloc)
+            root = (parts.netloc + parts.path).rstrip("/")
+            return cls(uri.rstrip("/"), s3_filesystem(settings), root, s3_service(settings), hasty)
         raise WrongCall(
             f"Lake {uri}: unknown scheme {parts.scheme + '://' if parts.scheme else '(none)'}, use file:///folder or s3://bucket[/prefix]."
         )
@@ -110,6 +116,30 @@ class Lake:
     def spark_url(self, relative: str) -> str:
         """The URL as Spark wants it: not percent-encoded."""
         return f"s3a://{self.path(relative)}" if self.is_s3 else f"file:///{self.path(relative).lstrip('/')}"
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns a failure of the lake's store into a sentence, where one is known.
+
+        Raises:
+            JobError: see ``failure``.
+        """
+        try:
+            yield
+        except OSError as error:
+            if failure := self.failure(str(error)):
+                raise failure from error
+            raise
+
+    def failure(self, said: str) -> JobError | None:
+        """The error that a library's words about the lake amount to; None where they are about something else."""
+        if self.is_s3:
+            return s3_failure(self.service, said)
+        if re.search(DISK_FULL, said):
+            return JobError(
+                f"The disk of the lake {self.uri} is full. Free space there, then run the same call again; nothing half-written counts."
+            )
+        return None
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -160,8 +190,12 @@ class Lake:
         self.make_folder_of(self.path(f"{folder}/x"))
         try:
             yield folder
-        finally:
-            self._delete_folder(folder)
+        except BaseException:
+            # What a store that is gone keeps goes with a later sweep; the first error tells more than a second one.
+            with suppress(OSError):
+                replace(self, filesystem=self.hasty or self.filesystem)._delete_folder(folder)
+            raise
+        self._delete_folder(folder)
 
     def _sweep_staging(self) -> None:
         selector = pafs.FileSelector(self.path(STAGING), recursive=False, allow_not_found=True)
@@ -253,40 +287,6 @@ def event_partition(day: date) -> str:
 def partition_day(partition: str) -> date:
     """The day of ``ingest_date=2026-01-31`` or ``event_date=2026-01-31``."""
     return date.fromisoformat(partition.rsplit("=", 1)[1])
-
-
-def s3_filesystem(settings: Settings) -> pafs.S3FileSystem:
-    """S3 by the AWS default credential chain; gives up on a dead endpoint within seconds."""
-    options: dict[str, Any] = {
-        "region": settings.aws_region,
-        "connect_timeout": 3,
-        "request_timeout": 60,
-        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=4),
-    }
-    if settings.aws_endpoint_url:
-        endpoint = urlsplit(settings.aws_endpoint_url)
-        options |= {
-            "endpoint_override": endpoint.netloc,
-            "scheme": endpoint.scheme,
-            "force_virtual_addressing": not settings.s3_path_style,
-        }
-    return pafs.S3FileSystem(**options)
-
-
-def _check_bucket(filesystem: pafs.S3FileSystem, bucket: str, settings: Settings) -> None:
-    where = settings.aws_endpoint_url or "AWS"
-    try:
-        found = filesystem.get_file_info(bucket).type
-    except (OSError, pa.ArrowException) as error:
-        raise WrongCall(
-            f"Cannot reach bucket {bucket} at {where}: check the endpoint, the credentials and that the store runs ({_first_line(error)})."
-        ) from None
-    if found == pafs.FileType.NotFound:
-        raise WrongCall(f"There is no bucket {bucket} at {where}: make it first, or correct the lake URI.")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def require(manifest: Manifest | None, what: str, remedy: str) -> Manifest:

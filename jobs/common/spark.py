@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -51,7 +52,7 @@ def spark_session(
         conf: further Spark settings.
 
     Raises:
-        JobError: Spark failed; the message holds the first line of the cause.
+        JobError: the lake's store is gone or full, or Spark failed; the message holds the first line of the cause.
     """
     ensure_java()
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc would keep a heap of its own for each of the JVM's threads
@@ -66,6 +67,9 @@ def spark_session(
         session = builder.getOrCreate()
         yield session
     except (PySparkException, Py4JError) as error:
+        if failure := lake.failure(str(error)):
+            raise failure from error
+        structlog.get_logger().error("Spark failed", trace=str(error))
         raise JobError(f"Spark failed: {_cause(error)}") from error
     except ConnectionError as error:  # to the JVM: stores answer with other errors
         raise JobError(
@@ -130,7 +134,13 @@ def _s3a(settings: Settings) -> dict[str, Any]:
         "spark.hadoop.fs.s3a.path.style.access": settings.s3_path_style,
         "spark.hadoop.fs.s3a.aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
         "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
-        "spark.hadoop.fs.s3a.attempts.maximum": 4,
+        # The SDK tries an operation three times at once, S3A does so six times within some 20 s: the pauses
+        # are 0.6 s and twice as long each. A task that gives up tidies up, and so does its job, each as patiently.
+        "spark.hadoop.fs.s3a.attempts.maximum": 3,
+        "spark.hadoop.fs.s3a.retry.limit": 5,
+        "spark.hadoop.fs.s3a.retry.interval": "600ms",
+        "spark.hadoop.fs.s3a.retry.throttle.limit": 5,
+        "spark.hadoop.fs.s3a.retry.throttle.interval": "600ms",
         "spark.hadoop.fs.s3a.fast.upload.buffer": "disk",
     }
     if settings.aws_endpoint_url:

@@ -20,11 +20,12 @@ from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.version import JOBS, code_version
 from jobs.materialize.online_keys import entity_key, sweep
 from jobs.online.loaded import Loaded, read_marker, remove_marker, write_marker
-from jobs.online.redis_client import connect, redis_errors
+from jobs.online.redis_client import connect, redis_errors, server_id
 from jobs.online.repo import REPO, holds_views, open_store, registry_errors, registry_url, repo_settings
 from jobs.online.silver import State, newest_state, read_partitions, require_days, state_of
 
 SAMPLED_KEYS = 200
+LOADS = 3
 DAY_SECONDS = 86_400
 
 
@@ -46,16 +47,13 @@ def command(context: JobContext) -> Mapping[str, Any]:
     loaded = Loaded(state.fingerprint(version), state.day.isoformat())
     client = connect(settings.redis_url)
 
-    with redis_errors(settings.redis_url):
+    with redis_errors(settings.redis_url), registry_errors(registry):
         # The marker speaks of Redis alone: a new or a lost registry knows none of the views.
         if not context.force and read_marker(client, project) == loaded and holds_views(registry, project):
             context.log.info("unchanged", event_date=loaded.event_date)
             return {"unchanged": 1, "loaded": 0, "event_date": loaded.event_date}
         store = _open_applied(context)  # a registry that cannot be used must not cost a state that can
-        remove_marker(client, project)  # until the end, the store holds no whole state
-        _load(context, store, state)
-        removed = _remove_vanished(client, project, lake, state)
-        _compare_sample(store, lake, state)
+        removed = _load_whole(context, store, client, project, state)
         if state_of(lake, state.day) != state:
             raise JobError(f"Silver of {state.day} was published anew while it was loaded: run the same call again.")
         write_marker(client, project, loaded, repo["online_store"]["key_ttl_seconds"] - DAY_SECONDS)
@@ -79,13 +77,39 @@ def _open_applied(context: JobContext) -> Any:
 
     Raises:
         WrongCall: the registry cannot be used.
+        Unreachable: its database does not answer.
     """
-    store = open_store(context.settings, context.lake)
+    store = open_store(context.settings, context.lake, patient=True)
     from feature_repo.definitions import REPO as DEFINITIONS
 
-    with registry_errors(), redirect_stdout(io.StringIO()):  # Feast's progress is for a terminal
+    with redirect_stdout(io.StringIO()):  # Feast's progress is for a terminal
         store.apply(list(DEFINITIONS))
     return store
+
+
+def _load_whole(context: JobContext, store: Any, client: redis.Redis, project: str, state: State) -> int:
+    """Loads the state, removes what vanished and reads some of it back; returns how many keys were removed.
+
+    A server that was started anew in between may have lost what it was sent before, so all of it is sent again.
+
+    Raises:
+        JobError: the server does not hold what it was sent.
+    """
+    for attempt in range(1, LOADS + 1):
+        server = server_id(client)
+        remove_marker(client, project)  # until the end, the store holds no whole state
+        try:
+            _load(context, store, state)
+            removed = _remove_vanished(client, project, context.lake, state)
+            _compare_sample(store, context.lake, state)
+        except JobError:
+            if attempt == LOADS or server_id(client) == server:
+                raise
+        else:
+            if server_id(client) == server:
+                return removed
+        context.log.warning("Redis was started anew meanwhile", attempt=attempt)
+    raise JobError(f"Redis was started anew {LOADS} times while it was loaded: run the same call again.")
 
 
 def _load(context: JobContext, store: Any, state: State) -> None:

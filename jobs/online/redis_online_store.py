@@ -28,7 +28,11 @@ _NOT_FOUND, _OUTSIDE_MAX_AGE, _NULL = FieldStatus.NOT_FOUND, FieldStatus.OUTSIDE
 
 
 class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Stock's settings, with ``url`` in place of ``connection_string``."""
+    """Stock's settings, with ``url`` in place of ``connection_string``.
+
+    Attributes:
+        patient: waits out a restart of the server, as a job must; a service would rather hear of it.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -36,6 +40,7 @@ class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
         "jobs.online.redis_online_store.RedisUrlOnlineStore"  # type: ignore[assignment]
     )
     url: str
+    patient: bool = False
 
 
 class RedisUrlOnlineStore(RedisOnlineStore):
@@ -43,7 +48,7 @@ class RedisUrlOnlineStore(RedisOnlineStore):
 
     def _get_client(self, online_store_config: Any) -> Any:
         if self._client is None:
-            self._client = open_client(online_store_config.url)
+            self._client = open_client(online_store_config.url, online_store_config.patient)
         return self._client
 
     async def _get_client_async(self, online_store_config: Any) -> Any:

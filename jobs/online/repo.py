@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from jobs.common.errors import WrongCall
+from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake
 from jobs.common.products import ONLINE_PRODUCTS
+from jobs.common.services import first_contact, first_line, unreachable
 from jobs.common.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
 REPO = Path(__file__).resolve().parents[2] / "feature_repo"
 YAML = REPO / "feature_store.yaml"
@@ -54,7 +57,7 @@ def holds_views(url: str, project: str) -> bool:
 
     A registry that does not answer holds none: whoever opens it next is told the reason.
     """
-    from sqlalchemy import NullPool, create_engine, text
+    from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
     file = _sqlite_file(url)
@@ -62,50 +65,89 @@ def holds_views(url: str, project: str) -> bool:
         return False
     names = text("SELECT feature_view_name FROM feature_views WHERE project_id = :project")
     try:
-        with create_engine(url, poolclass=NullPool).connect() as connection:
+        with _connection(url) as connection:
             found = set(connection.scalars(names, {"project": project}))
     except (ImportError, SQLAlchemyError):
         return False
     return found.issuperset(product.name for product in ONLINE_PRODUCTS)
 
 
-def open_store(settings: Settings, lake: Lake) -> Any:
-    """The ``feast.FeatureStore`` of the repo.
+def open_store(settings: Settings, lake: Lake, patient: bool = False) -> Any:
+    """The ``feast.FeatureStore`` of the repo; waits for a registry that does not answer yet.
+
+    Args:
+        patient: reads and writes wait out a restart of Redis.
 
     Raises:
         WrongCall: the registry's database cannot be used.
+        Unreachable: it does not answer.
     """
+    url = registry_url(settings, lake)
+    _require_driver(url)
+    _make_folder(url)
+    if not _sqlite_file(url):
+        first_contact(_service(url), partial(_ask, url))
     os.environ.setdefault("FEAST_USAGE", "False")
     from feast import FeatureStore, RepoConfig
 
     # Feast calls on-demand views experimental at every look; this repo's are tested on both ways of retrieval.
     warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
-    url = registry_url(settings, lake)
     variables = {"FEAST_REGISTRY_URL": url, "LAKE_URI": lake.uri, "REDIS_URL": settings.redis_url}
-    store = FeatureStore(config=RepoConfig(**_filled(repo_settings(), variables), repo_path=REPO))
-    with registry_errors():
-        _require_driver(url)
-        _make_folder(url)
+    config = _filled(repo_settings(), variables)
+    config["online_store"]["patient"] = patient
+    store = FeatureStore(config=RepoConfig(**config, repo_path=REPO))
+    with registry_errors(url):
         store.registry.refresh(store.project)
     return store
 
 
 @contextmanager
-def registry_errors() -> Iterator[None]:
+def registry_errors(url: str) -> Iterator[None]:
     """Turns a failure of the registry's database into a sentence.
 
     Raises:
-        WrongCall: the database cannot be reached, read or written.
+        Unreachable: a server does not answer, or not now.
+        WrongCall: the database cannot be read or written.
+        JobError: another writer holds it, or its disk is full.
     """
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
     try:
         yield
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        said = first_line(str(getattr(error, "orig", None) or error))
+        if re.search(_LATER, said):
+            raise JobError(f"{_service(url)} failed: {said}. Mend it, then run the same call again.") from error
+        is_outage = isinstance(error, OperationalError | InterfaceError) and not re.search(_REFUSED, said)
+        if is_outage and not _sqlite_file(url):
+            raise unreachable(_service(url), "FEAST_REGISTRY_URL", said) from error
         raise WrongCall(
-            f"Cannot use the Feast registry: {reason}. Check that FEAST_REGISTRY_URL names a database that runs."
+            f"Cannot use the {_service(url)}: {said}. Check that FEAST_REGISTRY_URL names a database that this user may use."
         ) from None
+
+
+_REFUSED = r"authentication failed|no password supplied|Access denied|does not exist|Unknown database|pg_hba\.conf|permission denied"
+_LATER = r"is locked|disk is full|disk I/O error|No space left"
+_ANSWER_SECONDS = 5
+
+
+def _service(url: str) -> str:
+    parts = _parse(url)
+    where = f"at {parts.host}:{parts.port}" if parts.port else f"at {parts.host}" if parts.host else ""
+    return f"Feast registry {where or registry_address(url)}"
+
+
+def _ask(url: str) -> None:
+    with registry_errors(url), _connection(url):
+        pass
+
+
+def _connection(url: str) -> Connection:
+    from sqlalchemy import NullPool, create_engine
+
+    # Other drivers give up by themselves, or know the argument by another name.
+    waits = {"connect_timeout": _ANSWER_SECONDS} if _parse(url).get_driver_name() in ("psycopg", "psycopg2") else {}
+    return create_engine(url, poolclass=NullPool, connect_args=waits).connect()
 
 
 def _filled(value: Any, variables: Mapping[str, str]) -> Any:

@@ -17,7 +17,7 @@ from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.version import code_version
 from jobs.online.loaded import Loaded, read_marker
 from jobs.online.redis_client import connect, redis_errors
-from jobs.online.repo import open_store, repo_settings
+from jobs.online.repo import open_store, registry_errors, registry_url, repo_settings
 from jobs.online.silver import State, require_days, state_of
 
 AGED_KEYS = 200
@@ -43,7 +43,7 @@ def command(context: JobContext, cards: int) -> Mapping[str, Any]:
     require_days(lake, context.days)
     project: str = repo_settings()["project"]
     client = connect(settings.redis_url)
-    with redis_errors(settings.redis_url):
+    with redis_errors(settings.redis_url), registry_errors(registry_url(settings, lake)):
         loaded = read_marker(client, project)
         if loaded is None or loaded.day < context.days[-1]:
             found = f"the state of {loaded.day}" if loaded else "no whole state"
@@ -69,7 +69,7 @@ def _read_all_back(context: JobContext, state: State, limit: int) -> Mapping[str
     Raises:
         JobError: with the number of wrong values and the first few of them.
     """
-    store = open_store(context.settings, context.lake)
+    store = open_store(context.settings, context.lake, patient=True)
     from jobs.online.readback import Mismatch, read_back, sample_keys
     from jobs.online.reader import OnlineReader
 

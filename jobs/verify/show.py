@@ -15,7 +15,7 @@ from jobs.common.products import ONLINE_PRODUCTS
 from jobs.common.settings import load_settings
 from jobs.online.loaded import read_marker
 from jobs.online.redis_client import connect, redis_errors
-from jobs.online.repo import open_store, repo_settings
+from jobs.online.repo import open_store, registry_errors, registry_url, repo_settings
 
 
 @click.command("python -m jobs.verify.show")
@@ -31,7 +31,7 @@ def command(card: str, lake: str | None, as_of: str | None) -> None:
         raise WrongCall("No lake given: pass --lake file:///folder or --lake s3://bucket, or set LAKE_URI.")
     opened = Lake.open(uri, settings)
     client = connect(settings.redis_url)
-    with redis_errors(settings.redis_url):
+    with opened.errors(), redis_errors(settings.redis_url), registry_errors(registry_url(settings, opened)):
         loaded = read_marker(client, repo_settings()["project"])
         if loaded is None:
             raise WrongCall("The online store holds no whole state: run materialize first.")

@@ -99,15 +99,6 @@ def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
     assert uri in str(caught.value)
 
 
-def test_a_dead_store_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "top-secret-value")
-    with pytest.raises(WrongCall) as caught:
-        Lake.open("s3://bucket", Settings(aws_endpoint_url="http://127.0.0.1:9", s3_path_style=True))
-    assert "Cannot reach bucket bucket at http://127.0.0.1:9" in str(caught.value)
-    assert "top-secret-value" not in str(caught.value)
-
-
 def test_a_path_with_spaces_and_percent(tmp_path: Path) -> None:
     folder = tmp_path / "my lake 100%"
     lake = Lake.open(folder.as_uri(), Settings())

