@@ -1,1 +1,6 @@
-"""The images of the project, and what is needed to build them."""
+"""How the images are built: ``python3 -m images.build``."""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit("Python 3.11 or newer is needed to build the images.")

