@@ -1,6 +1,7 @@
 """``python3 -m images.offline``: all base images and the kind node image, from Debian packages and Go modules alone.
 
-``--base`` leaves the node image out. Run it again as often as you like: what is there stays, whoever made it.
+``--base`` leaves the node image out; ``--pull`` first asks the registry for what is not there, and builds what it does
+not give. Run it again as often as you like: what is there stays, whoever made it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ TOOLS = ROOT / ".tools"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m images.offline", description=__doc__.partition("\n")[0])
     parser.add_argument("--base", action="store_true", help="only the base images, not the kind node image")
-    only_base = parser.parse_args().base
-    again = "python3 -m images.offline --base" if only_base else "make offline-images"
+    parser.add_argument("--pull", action="store_true", help="where a registry answers, pull the upstream images")
+    arguments = parser.parse_args()
+    again = " ".join(["python3 -m images.offline", *sys.argv[1:]]) if sys.argv[1:] else "make offline-images"
     steps = Steps(TOOLS / "log", again)
     try:
         docker.need_engine()
         with _alone():
+            if arguments.pull:
+                base.pull(steps, base.images() + ([] if arguments.base else [node.IMAGE]))
             base.make(steps, TOOLS)
-            if not only_base:
+            if not arguments.base:
                 node.make(steps, TOOLS)
     except Missing as error:
         tell(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,14 @@ STAND_INS = (
 def images() -> list[str]:
     """Every tag that there is a stand-in for."""
     return [*DEBIANS, *(stand_in.image for stand_in in STAND_INS)]
+
+
+def pull(steps: Steps, wanted: Iterable[str]) -> None:
+    """Pulls what is not there, as long as a registry answers."""
+    for image in wanted:
+        if not docker.exists(image):
+            if not steps.attempt(f"pull {image}", partial(docker.pull, image=image), "no registry gives it"):
+                return
 
 
 def make(steps: Steps, tools: Path) -> None:

@@ -52,6 +52,18 @@ def found(image: str, recipe: str) -> str | None:
     return "there" if made_from == recipe else None
 
 
+def exists(image: str) -> bool:
+    return _ask("image", "inspect", image) is not None
+
+
+def pull(log: Log, image: str) -> None:
+    """
+    Raises:
+        CommandFailed: no registry gives it.
+    """
+    log.run("docker", "pull", image)
+
+
 def build(
     log: Log,
     folder: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -116,8 +117,7 @@ class Steps:
             return
         print(f"{name} ... {f'({hint}) ' if hint else ''}", end="", flush=True)
         begin = time.monotonic()
-        path = self._logs / f"{name.replace('/', '-').replace(':', '-').replace(' ', '-')}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._log(name)
         try:
             with path.open("wb", buffering=0) as file:
                 make(Log(file))
@@ -130,6 +130,23 @@ class Steps:
         took = f"{time.monotonic() - begin:.0f} s"
         print(took, flush=True)
         self._rows.append((name, took, size))
+
+    def attempt(self, name: str, make: Callable[[Log], object], otherwise: str) -> bool:
+        """Tries something that there is another way for; it gets no row in the table."""
+        print(f"{name} ... ", end="", flush=True)
+        begin = time.monotonic()
+        try:
+            with self._log(name).open("wb", buffering=0) as file:
+                make(Log(file))
+        except CommandFailed:
+            print(otherwise, flush=True)
+            return False
+        print(f"{time.monotonic() - begin:.0f} s", flush=True)
+        return True
+
+    def _log(self, name: str) -> Path:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self._logs / f"{re.sub(r'[^0-9A-Za-z.]+', '-', name)}.log"
 
     def _failure(self, name: str, error: Exception, path: Path) -> str:
         last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
