@@ -112,9 +112,10 @@ def _commands() -> str:
     sections = [
         _NOTE,
         "# Command lines",
-        "Every job is `python -m jobs.<name>`, in a shell as in its container. Exit code 0: done; 1: failed; 2: wrong "
-        "call or settings, nothing was written; 3: more bad data than allowed, nothing was published. Running a job "
-        "again is always safe, and a quick no-op when nothing changed.",
+        "Every job is `python -m jobs.<name>`, in a shell as in its container. Exit code 0: done; 1: failed, such as "
+        "for a service that does not answer, and worth another try; 2: wrong call or settings, nothing was written; 3: more "
+        "bad data than allowed, nothing was published. Running a job again is always safe, and a quick no-op when nothing "
+        "changed.",
     ]
     for job in JOBS:
         command = _command(job)

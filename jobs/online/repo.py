@@ -115,7 +115,7 @@ def registry_errors(url: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        said = first_line(str(getattr(error, "orig", None) or error))
+        said = first_line(str(getattr(error, "orig", None) or error)).rpartition("FATAL:")[2].strip()
         if re.search(_LATER, said):
             raise JobError(f"{_service(url)} failed: {said}. Mend it, then run the same call again.") from error
         is_outage = isinstance(error, OperationalError | InterfaceError) and not re.search(_REFUSED, said)
