@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ def main() -> int:
     except StepFailed as error:
         tell(str(error))
         return 1
+    except OSError as error:
+        tell(f"Reading or writing failed: {error}. Mend it and run `{again}` again: what is done stays done.")
+        return 1
     except KeyboardInterrupt:
         tell(f"Interrupted. What is done stays done: `{again}` goes on from there.")
         return 130
@@ -53,13 +57,16 @@ def main() -> int:
 def _alone() -> Iterator[None]:
     """Two at once would make the same things twice: the second waits."""
     TOOLS.mkdir(exist_ok=True)
-    with (TOOLS / "offline.lock").open("w") as file:  # the kernel lets go of it when this process ends
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another call makes images here; waiting for its end.", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    folder = os.open(TOOLS, os.O_RDONLY)  # the kernel drops the lock with its holder, however that ends
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another call makes images here; waiting for its end.", flush=True)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

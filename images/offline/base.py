@@ -49,9 +49,9 @@ def images() -> list[str]:
 def pull(steps: Steps, wanted: Iterable[str]) -> None:
     """Pulls what is not there, as long as a registry answers."""
     for image in wanted:
-        if not docker.exists(image):
-            if not steps.attempt(f"pull {image}", partial(docker.pull, image=image), "no registry gives it"):
-                return
+        by_pull = partial(docker.pull, image=image)
+        if not docker.exists(image) and not steps.attempt(f"pull {image}", by_pull, "no registry gives it"):
+            return
 
 
 def make(steps: Steps, tools: Path) -> None:
