@@ -3,8 +3,9 @@
 
 `generate → bronze → features → materialize → verify`
 
-Every night at 02:00 UTC it works on the day that has just ended: new transactions land, are checked, become
-features, go to the online store, and are read back from there. A value that differs online fails the run.
+Every night at 02:00 UTC, or when `FTI_SCHEDULE` says, it works on the day that has just ended: new transactions land,
+are checked, become features, go to the online store, and are read back from there. A value that differs online fails
+the run.
 
 **A range of days**: trigger it with `start` and `end` (half-open: `end` is the day after the last). One process
 works through all of them. **Your own transactions**: switch `generate` off and let your exporter write to
@@ -16,12 +17,15 @@ Exit codes 2 (wrong call or settings) and 3 (more bad data than allowed) are not
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, chain
 from launchers.day_range import day_range
+from launchers.settings import LauncherSettings
 from launchers.tasks import job_task, skip_unless
 
+SCHEDULE = LauncherSettings.from_env(os.environ).schedule
 START = "{{ days(params, partition_key, dag_run.run_after).start }}"
 END = "{{ days(params, partition_key, dag_run.run_after).end }}"
 DAYS = ["--start", START, "--end", END]
@@ -32,7 +36,9 @@ with DAG(
     description="Landing to online store, one day or a range, verified at the end.",
     doc_md=__doc__,
     tags=["fti", "features"],
-    schedule=CronPartitionTimetable("0 2 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+    schedule=None
+    if SCHEDULE == "none"
+    else CronPartitionTimetable(SCHEDULE, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

@@ -16,6 +16,7 @@ class LauncherSettings:
 
     launcher: str = "process"  # FTI_LAUNCHER
     retries: int = 2  # FTI_TASK_RETRIES
+    schedule: str = "0 2 * * *"  # FTI_SCHEDULE: cron in UTC; `none`: only what someone triggers
 
     jobs_home: Path = REPOSITORY  # FTI_JOBS_HOME: the folder that holds the package `jobs` (process)
 
@@ -59,6 +60,7 @@ class LauncherSettings:
 _VARIABLES = {
     "launcher": "FTI_LAUNCHER",
     "retries": "FTI_TASK_RETRIES",
+    "schedule": "FTI_SCHEDULE",
     "jobs_home": "FTI_JOBS_HOME",
     "image_prefix": "FTI_IMAGE_PREFIX",
     "image_tag": "FTI_IMAGE_TAG",

@@ -80,6 +80,15 @@ def test_nightly_run_works_on_the_day_that_ended() -> None:
     assert (run.run_after, run.partition_key) == (timezone.datetime(2026, 2, 15, 2), "2026-02-14")
 
 
+@pytest.mark.parametrize(("given", "expression"), [("none", None), ("30 4 * * *", "30 4 * * *")])
+def test_schedule_is_a_setting(given: str, expression: str | None) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    with patch.dict(os.environ, {"FTI_SCHEDULE": given}):
+        dag = DagBag(dag_folder=DAGS, bundle_name="dags-folder").dags["feature_pipeline"]
+    assert (dag.schedule and dag.timetable.expression) == expression
+
+
 def test_smoke_test_has_no_schedule_and_two_free_tasks() -> None:
     dag = load_dags("process").dags["00_smoke_test_stack"]
     assert dag.schedule is None
