@@ -126,7 +126,9 @@ class Lake:
         """
         try:
             yield
-        except OSError as error:
+        except JobError:
+            raise
+        except Exception as error:  # pyarrow's OSError, or what DuckDB makes of it
             if failure := self.failure(str(error)):
                 raise failure from error
             raise

