@@ -229,5 +229,5 @@ func explained(err error, client *minio.Client, name string) error {
 	case minio.InvalidRegion, "InvalidLocationConstraint", "AuthorizationHeaderMalformed":
 		return wrong("%s is in another region: check AWS_REGION (%s).", client.EndpointURL(), answer.Message)
 	}
-	return fmt.Errorf("creating the bucket %s at %s failed: %s", name, client.EndpointURL(), short(err))
+	return fmt.Errorf("Creating the bucket %s at %s failed: %s", name, client.EndpointURL(), short(err))
 }
