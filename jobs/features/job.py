@@ -141,14 +141,16 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     rows_read = sum(b.rows for b in history(plan.bronze, TRANSACTIONS.bronze, plan.targets, plan.known_until))
     # Tasks by the number of rows alone, so that files come out the same on every machine.
     conf = {"spark.sql.shuffle.partitions": max(2, -(-rows_read // ROWS_PER_TASK))}
-    with spark_session(context.settings, context.lake, "features", rows=rows_read, conf=conf) as spark:
-        if plan.undecided:
-            _decide_duplicates(context, plan, spark)
-        for block in blocks(plan.targets):
-            with context.lake.staging() as staging:
-                _stage(context, plan, block, spark, staging)
-                for name, count in _publish(context, plan, block, staging, began).items():
-                    rows[name] += count
+    for number, block in enumerate(list(blocks(plan.targets)) or [[]]):
+        with context.lake.staging() as staging:
+            with spark_session(context.settings, context.lake, "features", rows=rows_read, conf=conf) as spark:
+                if plan.undecided and number == 0:
+                    _decide_duplicates(context, plan, spark)
+                if block:
+                    _stage(context, plan, block, spark, staging)
+            # Spark's workers end with its session: idle, they would stand beside what is read back now.
+            for name, count in _publish(context, plan, block, staging, began).items():
+                rows[name] += count
     return rows
 
 
