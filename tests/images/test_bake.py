@@ -209,6 +209,17 @@ def test_the_s3a_jars_are_those_that_spark_would_fetch() -> None:
     assert not [jar for jar in jars if jar.startswith("bundle-")]
 
 
+def test_the_class_archive_is_made_with_the_modules_that_it_imports(tmp_path: Path) -> None:
+    script = ROOT / "images" / "spark" / "closure.py"
+    subprocess.run([sys.executable, script, "jobs.common.class_archive", tmp_path], cwd=ROOT, check=True)
+    there = {path.name for path in (tmp_path / "jobs" / "common").iterdir()}
+    assert there >= {"__init__.py", "class_archive.py", "spark.py", "lake.py", "settings.py", "log4j2.properties"}
+    assert not there & {"products.py", "digest.py", "cli.py"}, "a change of these would cost a new archive"
+    command = [sys.executable, "-c", "import jobs.common.class_archive, jobs.common.spark as s; print(s.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "jobs" / "common" / "spark.py"), done.stderr
+
+
 def test_a_tag_comes_from_the_commit_and_from_what_differs_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
