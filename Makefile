@@ -73,6 +73,10 @@ lint: $(READY) ## Check style, format and types
 docs: $(READY) ## Write the generated reference pages anew
 	@$(BIN)/python -m docs.build
 
+.PHONY: pictures
+pictures: $(READY) ## Take the docs' pictures from the running stack, after a green run; needs chromium and chromedriver
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with-requirements requirements/pictures.txt python -m docs.pictures
+
 .PHONY: lock
 lock: $(READY) ## Compile requirements/*.in anew, with hashes
 	@for source in requirements/dev.in $(filter-out requirements/dev.in,$(wildcard requirements/*.in)); do \

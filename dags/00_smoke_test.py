@@ -58,7 +58,6 @@ def check_redis() -> None:
 
 with DAG(
     "00_smoke_test_stack",
-    dag_display_name="Smoke test: MinIO and Redis",
     description="Airflow reaches MinIO and Redis.",
     doc_md=__doc__,
     tags=["fti", "smoke-test"],

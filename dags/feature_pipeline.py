@@ -32,7 +32,6 @@ DAYS = ["--start", START, "--end", END]
 
 with DAG(
     "feature_pipeline",
-    dag_display_name="Feature pipeline",
     description="Landing to online store, one day or a range, verified at the end.",
     doc_md=__doc__,
     tags=["fti", "features"],
