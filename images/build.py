@@ -3,7 +3,7 @@
 The tag comes from the Git commit, and from the files' content where they differ from it. Ends with a table of sizes;
 ``compose/.env`` then names the tag. Needs Docker with buildx and Git; of Python only the standard library.
 
-Exit codes: 0 done, 1 a build failed, 2 something is missing or the call is wrong.
+Exit codes: 0 done, 1 a build failed, 2 something is missing or the call is wrong, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -286,4 +286,7 @@ def output(*command: str, **environment: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

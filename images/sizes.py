@@ -102,7 +102,7 @@ def _mb(size: int) -> str:
 def _words(created_by: str) -> str:
     text = re.sub(r"^(RUN )?(\|\d+ .*?)?/bin/sh -c (#\(nop\) +)?", "", created_by)
     text = " ".join(text.removesuffix("# buildkit").split())
-    return text if len(text) <= 70 else text[:69] + "…"
+    return text if len(text) <= 70 else text[:67] + "..."
 
 
 def _docker(*arguments: str) -> str:
