@@ -111,24 +111,28 @@ target "verify" {
 
 target "tools" {
   context    = "."
+  output     = ["type=cacheonly"]
   dockerfile = "images/python/Dockerfile"
   target     = "tools"
 }
 
 target "base" {
   context    = "."
+  output     = ["type=cacheonly"]
   dockerfile = "images/python/Dockerfile"
   target     = "base"
 }
 
 target "spark" {
   context    = "."
+  output     = ["type=cacheonly"]
   dockerfile = "images/spark/Dockerfile"
   contexts   = { base = "target:base", tools = "target:tools" }
 }
 
 target "feast" {
   context    = "."
+  output     = ["type=cacheonly"]
   dockerfile = "images/feast/Dockerfile"
   contexts   = { base = "target:base", tools = "target:tools" }
 }
