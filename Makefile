@@ -55,7 +55,7 @@ compose-down: ## Stop the stack; its data stays [VOLUMES=1 deletes it]
 e2e-compose: $(READY) engine ## Test the stack from boot to features read back, with restarts and failures; deletes its data
 	@$(PYTHON) -m images.offline --base --pull
 	@$(PYTHON) -m images.build
-	@$(BIN)/python -m pytest tests/e2e/compose_stack $(ARGS)
+	@$(BIN)/python -m pytest -vv tests/e2e/compose_stack $(ARGS)
 
 ##@ Develop
 

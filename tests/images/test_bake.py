@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -316,33 +315,3 @@ def test_no_registry_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(build.Missing, match=r"is not here and no registry is reached: run `make offline-images` first"):
         build.require_upstream_images()
-
-
-IMPORT_ALL = """
-import importlib, pkgutil, sys, jobs
-from jobs.common.version import code_version
-names = [m.name for m in pkgutil.walk_packages(jobs.__path__, "jobs.")]
-left = [] if "spark" in sys.argv else ["jobs.common.spark", "jobs.common.class_archive"]
-for name in names:
-    name in left or importlib.import_module(name)
-print(code_version(*sorted({name.split(".")[1] for name in names})))
-"""
-
-
-@pytest.mark.skipif(not shutil.which("docker"), reason="needs Docker")
-@pytest.mark.parametrize("job", sorted(JOBS))
-def test_in_the_image_every_module_imports_and_has_the_checkouts_version(job: str) -> None:
-    from jobs.common.version import code_version
-
-    plan = build.bake_plan(build.build_environment(None)) if build.succeeds("docker", "version") else {}
-    if job not in plan or not build.exists(plan[job]):
-        pytest.skip("the images of these sources are not built")
-    arguments = ["spark"] if job in ("bronze", "features") else []
-    run = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none"]
-    called = subprocess.run([*run, plan[job], "--help"], capture_output=True, text=True)
-    assert called.returncode == 0
-    assert called.stdout.startswith(f"Usage: python -m jobs.{job}")
-    command = [*run, "--entrypoint", "python", plan[job], "-c", IMPORT_ALL, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    packages = [path.removeprefix("jobs/") for path in copied(job) if path.startswith("jobs/")]
-    assert done.stdout.split() == [code_version(*packages)], done.stderr
