@@ -67,13 +67,24 @@ install_packages() {
   rm -rf "$next"
 }
 
+# The number in a file that a killed Engine left may by now be another process's, which a new one takes for the old.
+forget() { # program, its pid file
+  local pid
+  pid=$(cat "$2" 2>/dev/null) || return 0
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] || rm -f "$2"
+}
+
 start() {
   if [ -d /run/systemd/system ]; then
     systemctl start docker.service || true
     log="journalctl -u docker.service"
-  elif ! kill -0 "$(cat /var/run/docker.pid 2>/dev/null || echo none)" 2>/dev/null; then # none is starting
-    # In a session of its own: it outlives this script, make and the terminal.
-    setsid dockerd >>"$log" 2>&1 </dev/null &
+  else
+    forget dockerd /var/run/docker.pid
+    forget containerd /var/run/docker/containerd/containerd.pid
+    if [ ! -e /var/run/docker.pid ]; then # none is starting
+      # In a session of its own: it outlives this script, make and the terminal.
+      setsid dockerd >>"$log" 2>&1 </dev/null &
+    fi
   fi
   for _ in $(seq 120); do
     engine_version >/dev/null && return

