@@ -1,0 +1,1 @@
+"""The Helm charts. `python -m charts.build` writes what is derived from their values."""

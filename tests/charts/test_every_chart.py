@@ -1,0 +1,163 @@
+"""What holds for every chart with every set of values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.charts import rules
+from tests.charts.harness import (
+    CASES,
+    CHARTS,
+    KUBERNETES,
+    NAMES,
+    SCALED,
+    Case,
+    Release,
+    default_values,
+    render,
+    valid,
+    values_yaml,
+)
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def test_all_objects_are_valid(release: Release) -> None:
+    for version in KUBERNETES:
+        for thing in release.objects.values():
+            valid(thing, version)
+
+
+@pytest.mark.parametrize("rule", rules.POD_RULES, ids=lambda rule: rule.__name__)
+def test_every_pod_holds(rule: rules.PodRule, release: Release) -> None:
+    assert not [f"{pod.owner}: {fault}" for pod in release.pods() for fault in rule(pod)]
+
+
+@pytest.mark.parametrize("rule", rules.RELEASE_RULES, ids=lambda rule: rule.__name__)
+def test_every_release_holds(rule: rules.ReleaseRule, case: Case, release: Release) -> None:
+    if rule is rules.closed and not release.kind("NetworkPolicy"):
+        pytest.skip("policies are switched off")
+    assert not list(rule(release))
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_policies_are_on_by_default(chart: str) -> None:
+    assert render(chart, default_values(chart)).kind("NetworkPolicy")
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_lints(chart: str) -> None:
+    report = helm_python.lint(CHARTS / chart, default_values(chart), strict=True)
+    assert not report["errors"]
+    assert [m["error"] for m in report["messages"]] in ([], ["icon is recommended"])
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_makes_the_same_objects_as_ever_by_default(chart: str) -> None:
+    made = sorted(f"{kind} {name}" for kind, name in render(chart, default_values(chart)).objects)
+    assert made == (GOLDEN / f"{chart}.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_two_releases_live_side_by_side(chart: str) -> None:
+    shared = "x" * 52  # the longest name that Helm takes has 53 characters; these two differ in the last
+    one, two = (render(chart, default_values(chart), name=shared + end) for end in "yz")
+    assert not set(one.objects) & set(two.objects)
+    assert not [*rules.names(one), *rules.selectors(one)]
+    for thing in (*one.kind("Service"), *one.kind(*SCALED)):
+        chosen = thing["spec"]["selector"].get("matchLabels", thing["spec"]["selector"])
+        assert not [pod.owner for pod in two.pods() if chosen.items() <= pod.labels.items()]
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_a_name_of_ones_own_reaches_every_object(chart: str) -> None:
+    if "fullnameOverride" not in values_yaml(chart):
+        pytest.skip("an umbrella's objects have their charts' names")
+    release = render(chart, {**default_values(chart), "fullnameOverride": "mine"})
+    assert all(name == "mine" or name.startswith("mine-") for _, name in release.objects)
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_a_generated_secret_is_one_and_its_change_restarts_its_readers(chart: str) -> None:
+    """Two first installs generate different secrets: the checksums of these differ, and no other does."""
+    one, two = (render(chart, default_values(chart)) for _ in range(2))
+    differ = {
+        name for (kind, name), thing in one.objects.items() if thing != two.objects[kind, name] and kind == "Secret"
+    }
+    seen = set()
+    for before, after in zip(one.pods(), two.pods(), strict=True):
+        changed = {k for k, v in before.annotations.items() if after.annotations[k] != v}
+        assert changed == {f"checksum/{n}" for n in differ} & set(before.annotations)
+        seen |= {name for kind, name in before.references() if kind == "Secret"}
+    assert differ <= seen
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_one_registry_for_all_images(chart: str) -> None:
+    values = default_values(chart)
+    values["global"] = {**values.get("global", {}), "imageRegistry": "registry.example.com/mirror/"}
+    for pod in render(chart, values).pods():
+        for container in pod.containers:
+            assert container["image"].startswith("registry.example.com/mirror/")
+            assert "//" not in container["image"]
+
+
+def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The keys with a value, and those whose value is a free map."""
+    if isinstance(values, dict) and values and path:
+        for key, value in values.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(values, dict) and not path:
+        for key, value in values.items():
+            yield from leaves(value, (key,))
+    else:
+        yield path
+
+
+def without(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    if len(path) == 1:
+        return {k: v for k, v in values.items() if k != path[0]}
+    return {**values, path[0]: without(values[path[0]], path[1:])}
+
+
+def holds(values: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_every_value_shows(chart: str) -> None:
+    """Each key of values.yaml is set in a file under ci/, and what is made differs when it is left out there."""
+    mute = set(leaves(values_yaml(chart)))
+    for case in (c for c in CASES if c.chart == chart):
+        whole = shown(render(chart, case.values))
+        for path in sorted(p for p in mute if holds(case.values, p)):
+            try:
+                changed = shown(render(chart, without(case.values, path))) != whole
+            except (helm_python.HelmRenderError, helm_python.HelmValuesError):
+                changed = True  # it does not go without
+            if changed:
+                mute.remove(path)
+    assert sorted(".".join(path) for path in mute) == []
+
+
+def shown(release: Release) -> str:
+    """All objects and notes as text, but for what is random."""
+    things = json.loads(json.dumps(list(release.objects.values())))
+    secrets = {name for kind, name in release.objects if kind == "Secret"}
+    for thing in things:
+        if thing["kind"] == "Secret":
+            thing["data"] = sorted(thing.get("data", {}))
+        annotations = thing.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+        for name in secrets:
+            annotations.pop(f"checksum/{name}", None)
+    return json.dumps([things, release.notes], sort_keys=True)
