@@ -12,6 +12,15 @@ READY := $(VENV)/.installed
 
 export PYTHONUTF8 := 1
 
+define FIND_PYTHON
+found=; for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found="$$python"; break; fi; \
+done; \
+if [ -z "$$found" ]; then \
+  echo "Python 3.11, 3.12 or 3.13 is needed, found: $$("$(PYTHON)" --version 2>&1 || true). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; \
+fi
+endef
+
 ##@ Help
 
 .PHONY: help
@@ -37,24 +46,24 @@ engine: ## Give a Debian machine without Docker a running Engine with compose an
 
 .PHONY: offline-images
 offline-images: ## Build the upstream base images where no registry is reached, from Debian packages and Go modules
-	@$(PYTHON) -m images.offline
+	@$(FIND_PYTHON); "$$found" -m images.offline
 
 .PHONY: images
 images: ## Build all images of the project
-	@$(PYTHON) -m images.build
+	@$(FIND_PYTHON); "$$found" -m images.build
 
 .PHONY: compose-up
-compose-up: images ## Start the stack: Airflow, MinIO, Redis, PostgreSQL
-	@$(PYTHON) -m compose.stack up
+compose-up: ## Build the images and start the stack: Airflow, MinIO, Redis, PostgreSQL
+	@$(FIND_PYTHON); "$$found" -m compose.stack check && "$$found" -m images.build && "$$found" -m compose.stack up
 
 .PHONY: compose-down
 compose-down: ## Stop the stack; its data stays [VOLUMES=1 deletes it]
-	@$(PYTHON) -m compose.stack down $(if $(VOLUMES),--volumes)
+	@$(FIND_PYTHON); "$$found" -m compose.stack down $(if $(VOLUMES),--volumes)
 
 .PHONY: e2e-compose
 e2e-compose: $(READY) engine ## Test the stack from boot to features read back, with restarts and failures; deletes its data
-	@$(PYTHON) -m images.offline --base --pull
-	@$(PYTHON) -m images.build
+	@$(FIND_PYTHON); "$$found" -m images.offline --base --pull
+	@$(FIND_PYTHON); "$$found" -m images.build
 	@$(BIN)/python -m pytest -vv tests/e2e/compose_stack $(ARGS)
 
 ##@ Develop
@@ -96,12 +105,7 @@ distclean: clean ## The same and the Python environment
 
 # The stamp is written last: an interrupted installation goes on at the next call.
 $(READY): requirements/dev.txt requirements/uv.txt
-	@found=; for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
-	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found="$$python"; break; fi; \
-	done; \
-	if [ -z "$$found" ]; then \
-	  echo "Python 3.11, 3.12 or 3.13 is needed, found: $$("$(PYTHON)" --version 2>&1 || true). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; \
-	fi; \
+	@$(FIND_PYTHON); \
 	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
 	  echo "$$found has no venv module: on Debian and Ubuntu, apt install $$("$$found" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 2; \
 	fi; \

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
+OLDEST_ENGINE = (25,)
+"""The first that starts a container only as it was described: what the proxy looked at is what runs."""
 OLDEST_COMPOSE = (2, 23, 1)
 """The first that takes a configuration file's content from the compose file."""
-MEMORY_GIB = 4
-"""Airflow, the stores and one Spark job, as measured; the limits add up to more."""
+MEMORY_GB = 4
+"""Airflow, the stores and one Spark job, as measured; the limits add up to more. A machine of 4 GB shows a little less."""
 UP_SECONDS = 300
 PORTS = {8080: "airflow-webserver", 9000: "minio", 9001: "minio", 6379: "redis"}
 PLACES = (
@@ -70,13 +72,20 @@ class Service:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m compose.stack", description=(__doc__ or "").splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("check", help="see whether this machine can run it")
     verbs.add_parser("up", help="start it, wait until it works, say where everything is")
     down = verbs.add_parser("down", help="stop it; its data stays")
     down.add_argument("--volumes", action="store_true", help="delete its data too")
     options = parser.parse_args()
     try:
         check_engine()
-        up() if options.verb == "up" else stop(options.volumes)
+        if options.verb == "down":
+            stop(options.volumes)
+        else:
+            check_memory(int(docker("info", "--format", "{{.MemTotal}}")))
+            check_ports(PORTS, {service.name for service in services() if service.state == "running"})
+            if options.verb == "up":
+                up()
     except StackError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
@@ -87,10 +96,12 @@ def main() -> None:
 
 def up() -> None:
     began = time.monotonic()
-    check_memory(int(docker("info", "--format", "{{.MemTotal}}")))
-    check_ports(PORTS, {service.name for service in services() if service.state == "running"})
     print("Starting the stack: about a minute", flush=True)
-    compose("--progress", progress(), "up", "--detach", passthrough=True)
+    try:
+        compose("--progress", progress(), "up", "--detach", passthrough=True)
+    except StackError:
+        say_why(services())  # of a service that ended, where there is one: Compose names it and no reason
+        raise
     wait(began)
     width = [max(len(row[i]) for row in PLACES) for i in range(3)]
     print(f"\nThe stack works, after {time.monotonic() - began:.0f} s.\n")
@@ -100,6 +111,10 @@ def up() -> None:
 
 
 def stop(volumes: bool) -> None:
+    network = json.loads(compose("config", "--format", "json"))["networks"]["fti"]["name"]
+    jobs = docker("ps", "--all", "--quiet", "--filter", "name=^fti-job-", "--filter", f"network={network}").split()
+    if jobs:  # not Compose's own, and lost without the stack
+        docker("rm", "--force", "--volumes", *jobs)
     compose("--progress", progress(), "down", "--remove-orphans", *(["--volumes"] if volumes else []), passthrough=True)
     print("The stack is gone, and its data." if volumes else "The stack is stopped; its data stays for the next start.")
 
@@ -112,10 +127,7 @@ def wait(began: float) -> None:
     """
     while True:
         found = services()
-        if failed := next((service for service in found if service.failed), None):
-            raise StackError(
-                f"{last_lines(failed.name)}\nService {failed.name} ended with exit code {failed.exit_code}; its last lines are above."
-            )
+        say_why(found)
         late = [service.name for service in found if not service.ready]
         if not late:
             return
@@ -126,14 +138,24 @@ def wait(began: float) -> None:
         time.sleep(1)
 
 
+def say_why(found: list[Service]) -> None:
+    """Raises StackError with the last lines of a service that ended, where one did."""
+    if failed := next((service for service in found if service.failed), None):
+        raise StackError(
+            f"{last_lines(failed.name)}\nService {failed.name} ended with exit code {failed.exit_code}; its last lines are above."
+        )
+
+
 def check_engine() -> None:
     """Docker answers, and its Compose is new enough."""
     if not shutil.which("docker"):
         raise MachineError("There is no docker on the PATH: install Docker Desktop, or on Debian run `make engine`.")
     try:
-        docker("version", "--format", "{{.Server.Version}}")
+        engine = docker("version", "--format", "{{.Server.Version}}").strip()
     except StackError:
         raise MachineError("No Docker Engine answers: start Docker Desktop, or on Debian run `make engine`.") from None
+    if version_tuple(engine) < OLDEST_ENGINE:
+        raise MachineError(f"Docker Engine is {engine}, too old: {OLDEST_ENGINE[0]} or newer is needed.")
     try:
         version = docker("compose", "version", "--short").strip().lstrip("v")
     except StackError:
@@ -148,9 +170,9 @@ def check_engine() -> None:
 
 def check_memory(total: int) -> None:
     """Args: total: bytes that the Engine may use."""
-    if total < MEMORY_GIB * 2**30:
+    if total < 0.875 * MEMORY_GB * 2**30:
         raise MachineError(
-            f"Docker has {total / 2**30:.1f} GiB of memory, the stack and one job need {MEMORY_GIB}: "
+            f"Docker has {total / 2**30:.1f} GiB of memory, the stack and one job need {MEMORY_GB} GB: "
             "give it more (Docker Desktop: Settings, Resources), or run `make demo`, which needs no container."
         )
 

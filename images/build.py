@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = [inspect(name, plan[name], seconds.pop(name, 0.0)) for name in names]
     shared = sum(seconds.values())
     if all(exists(image) for image in plan.values()):  # Compose and the launchers need all of them
+        write_env("FTI_IMAGE_PREFIX", environment["FTI_IMAGE_PREFIX"])
         write_env("FTI_IMAGE_TAG", tag)
         say(f"{ENV_FILE.relative_to(ROOT)} names the tag.")
     print(json.dumps(as_json(tag, images, shared, total)) if options.json else table(images, shared, total))
@@ -78,11 +79,9 @@ def parser() -> argparse.ArgumentParser:
 def require_docker() -> None:
     """Raises Missing unless a Docker Engine with buildx answers."""
     if not succeeds("docker", "version"):
-        raise Missing("No Docker Engine answers: start Docker Desktop, or on Debian and Ubuntu run `make engine`.")
+        raise Missing("No Docker Engine answers: start Docker Desktop, or on Debian run `make engine`.")
     if not succeeds("docker", "buildx", "version"):
-        raise Missing(
-            "Docker has no buildx: install Docker's buildx plugin, or on Debian and Ubuntu run `make engine`."
-        )
+        raise Missing("Docker has no buildx: install Docker's buildx plugin, or on Debian run `make engine`.")
 
 
 def build_environment(tag: str | None) -> dict[str, str]:
@@ -97,15 +96,23 @@ def build_environment(tag: str | None) -> dict[str, str]:
     if not succeeds("git", "rev-parse", "HEAD"):
         if tag is None:
             raise Missing("This is no Git checkout with a commit, so it gives no tag: name one with --tag.")
-        return {"FTI_IMAGE_TAG": tag, "FTI_VERSION": version}
+        return {"FTI_IMAGE_PREFIX": prefix(), "FTI_IMAGE_TAG": tag, "FTI_VERSION": version}
     committed = int(output("git", "show", "--no-patch", "--format=%ct", "HEAD"))
     return {
+        "FTI_IMAGE_PREFIX": prefix(),
         "FTI_IMAGE_TAG": tag or commit_tag(),
         "FTI_VERSION": version,
         "FTI_REVISION": output("git", "rev-parse", "HEAD"),
         "FTI_CREATED": datetime.fromtimestamp(committed, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "SOURCE_DATE_EPOCH": str(committed),  # in place of the time of the build: the same commit, the same image
     }
+
+
+def prefix() -> str:
+    """Of the images' names: the shell's, else what ``compose/.env`` says, as Compose itself looks for it."""
+    lines = ENV_FILE.read_text(encoding="utf-8").splitlines() if ENV_FILE.exists() else []
+    kept = dict(line.split("=", 1) for line in lines if "=" in line)
+    return os.environ.get("FTI_IMAGE_PREFIX") or kept.get("FTI_IMAGE_PREFIX") or "fti-"
 
 
 def commit_tag() -> str:
@@ -152,9 +159,11 @@ def chosen(only: Sequence[str] | None, plan: Mapping[str, str]) -> list[str]:
 
 
 def upstream_images() -> list[str]:
-    """The images of others that the Dockerfiles start from."""
+    """The images of others that the Dockerfiles start from, and that the stack runs."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path("images").glob("*/Dockerfile")))
-    return sorted(set(re.findall(r"^FROM +(\S+:\S+)", text, re.MULTILINE)))
+    stack = Path("compose/docker-compose.yml").read_text(encoding="utf-8")
+    bases = re.findall(r"^FROM +(\S+:\S+)", text, re.MULTILINE)
+    return sorted({*bases, *re.findall(r"^ +image: ([a-z]\S*:\S+)$", stack, re.MULTILINE)})
 
 
 def require_upstream_images() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ JOB_VARIABLES = (
 """What a job's container gets of this process's environment, by name: values stay out of the DAG and of the UI."""
 
 STOP_SECONDS = 20
+END_SECONDS = 3
 SCRATCH = "/tmp"
 NAME_PREFIX = "fti-job-"
 """Of every job's container. The proxy before the Docker socket lets no other container be touched."""
@@ -70,14 +72,12 @@ class DockerJobOperator(JobArguments):
 
     def execute(self, context: Context) -> None:
         task = context["ti"]
-        name = container_name(self.job, f"{task.dag_id}/{task.run_id}/{task.map_index}")
+        name = self._running = self._container_name(f"{task.dag_id}/{task.run_id}/{task.map_index}")
         with self._engine() as engine:
             if not self._find(engine, name):
                 self._create(engine, name)
                 engine.start(name)
-            self._running = name
-            for line in _lines(engine.logs(name, stream=True, follow=True)):
-                self.log.log(level(line), "%s", line)
+            self._relay_log(engine, name)
             engine.wait(name, timeout=None)
             code, reason = container_end(engine.inspect_container(name))
             _remove(engine, name)
@@ -94,6 +94,11 @@ class DockerJobOperator(JobArguments):
             with self._engine() as engine, suppress(NotFound):
                 engine.stop(self._running, timeout=STOP_SECONDS)
                 _remove(engine, self._running)
+
+    def _container_name(self, task: str) -> str:
+        """One name for all tries of a run's task that would do the same work, of letters that Docker takes."""
+        work = "\n".join([task, self.network, self.image, *self.arguments])
+        return f"{NAME_PREFIX}{self.job}-{hashlib.sha256(work.encode()).hexdigest()[:12]}"
 
     @contextmanager
     def _engine(self) -> Iterator[APIClient]:
@@ -129,6 +134,20 @@ class DockerJobOperator(JobArguments):
         self.log.info("Following container %s of an earlier try, it is %s", name, status)
         return True
 
+    def _relay_log(self, engine: APIClient, name: str) -> None:
+        """Writes the container's lines to the task's log until it ends.
+
+        A connection that breaks ends the stream as quietly as the container's end does; then it is taken up again.
+        """
+        since: dict[str, float] = {}
+        while True:
+            for line in _lines(engine.logs(name, stream=True, follow=True, **since)):
+                since = {"since": time.time()}
+                self.log.log(level(line), "%s", line)
+            if _has_ended(engine, name):
+                return
+            self.log.warning("The log of container %s broke off; following it again", name)
+
     def _create(self, engine: APIClient, name: str) -> None:
         self.log.info("Starting container %s from image %s: %s", name, self.image, " ".join(self.arguments))
         memory = f"{JOBS[self.job].memory_mib}m"
@@ -163,11 +182,6 @@ class DockerJobOperator(JobArguments):
             ) from error
 
 
-def container_name(job: str, task: str) -> str:
-    """One name for all tries of a run's task, of letters that Docker takes."""
-    return f"{NAME_PREFIX}{job}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
-
-
 def container_end(inspected: dict[str, Any]) -> tuple[int, str | None]:
     """Exit code of a container, and the reason where the code alone does not tell it."""
     state = inspected["State"]
@@ -175,6 +189,14 @@ def container_end(inspected: dict[str, Any]) -> tuple[int, str | None]:
     if state["OOMKilled"] and state["ExitCode"]:  # a job may have outlived the killing of one of its workers
         return state["ExitCode"], f"OOMKilled, it needed more than its {limit} MiB"
     return state["ExitCode"], state.get("Error") or None
+
+
+def _has_ended(engine: APIClient, name: str) -> bool:
+    for _ in range(END_SECONDS):  # the Engine notes a container's end a moment after its last line
+        if engine.inspect_container(name)["State"]["Status"] != "running":
+            return True
+        time.sleep(1)
+    return False
 
 
 def _remove(engine: APIClient, name: str) -> None:

@@ -29,6 +29,7 @@ class Engine:
         self.chunks: list[bytes] = [b"a line\n"]
         self.ends = {"ExitCode": 0, "OOMKilled": False, "Status": "exited"}
         self.breaks: Exception | None = None
+        self.cuts = 0
 
     def create_container(self, image: str, *, name: str, **given: Any) -> None:
         self.calls.append("create")
@@ -39,12 +40,16 @@ class Engine:
         self.calls.append("start")
         self.containers[name]["State"] = {"Status": "running"}
 
-    def logs(self, name: str, *, stream: bool, follow: bool) -> Iterator[bytes]:
+    def logs(self, name: str, *, stream: bool, follow: bool, since: float | None = None) -> Iterator[bytes]:
         assert stream
         assert follow
+        self.calls += ["logs since"] if since else []
         yield from self.chunks
         if self.breaks:
             raise self.breaks
+        if self.cuts:
+            self.cuts -= 1  # as docker-py does when the connection is gone: the stream just ends
+            return
         self.containers[name]["State"] = self.ends
 
     def wait(self, name: str, timeout: float | None) -> None:
@@ -71,6 +76,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     from launchers import docker
 
     made = Engine()
+    monkeypatch.setattr(docker, "END_SECONDS", 1)
+    monkeypatch.setattr(docker.time, "sleep", lambda _: None)
     monkeypatch.setattr(docker, "APIClient", lambda **_: made)
     return made
 
@@ -197,12 +204,26 @@ def test_container_that_could_not_start_is_made_anew(
     assert engine.calls == ["create", "remove", "create", "start", "remove"]
 
 
-def test_other_runs_have_containers_of_their_own(task: Any, engine: Engine) -> None:
-    run(task, "manual__1")
-    first = engine.created["name"]
+def test_log_that_breaks_off_is_taken_up_again(task: Any, engine: Engine) -> None:
+    engine.cuts = 2
+    with capture_logs() as logged:
+        run(task)
+    assert engine.calls == ["create", "start", "logs since", "logs since", "remove"]
+    assert len([entry for entry in logged if "broke off" in entry["event"]]) == 2
+
+
+def test_other_work_has_a_container_of_its_own(task: Any, engine: Engine) -> None:
+    """Another run, another lake's stack, another version of the code, other days."""
+    names = []
+    for change in ({}, {"network": "other"}, {"image": "fti-bronze:next"}, {"arguments": ["--start", "2026-02-15"]}):
+        for attribute, value in change.items():
+            setattr(task, attribute, value)
+        run(task)
+        names.append(engine.created["name"])
     run(task, "manual__2")
-    assert first.startswith("fti-job-bronze-")
-    assert engine.created["name"] != first
+    names.append(engine.created["name"])
+    assert len(set(names)) == len(names) == 5
+    assert all(name.startswith("fti-job-bronze-") for name in names)
 
 
 @pytest.mark.parametrize(

@@ -300,13 +300,29 @@ def test_the_tag_goes_to_compose_and_leaves_the_rest(tmp_path: Path, monkeypatch
     assert sorted(build.ENV_FILE.read_text().splitlines()) == ["FTI_IMAGE_TAG=two", "MINE=1"]
 
 
+def test_prefix_is_the_shells_else_composes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FTI_IMAGE_PREFIX", raising=False)
+    monkeypatch.setattr(build, "ENV_FILE", tmp_path / ".env")
+    assert build.prefix() == "fti-"
+    build.write_env("FTI_IMAGE_PREFIX", "registry.example.com/fti-")
+    assert build.prefix() == "registry.example.com/fti-"
+    monkeypatch.setenv("FTI_IMAGE_PREFIX", "mine-")
+    assert build.prefix() == "mine-"
+
+
+def test_upstream_images_are_those_of_the_dockerfiles_and_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    names = {image.split(":")[0] for image in build.upstream_images()}
+    assert names == {"python", "golang", "postgres", "redis", "haproxy"}
+
+
 def test_without_an_engine_one_sentence_says_what_to_do(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": str(tmp_path)}
     command = [sys.executable, "-m", "images.build"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "No Docker Engine answers: start Docker Desktop, or on Debian and Ubuntu run `make engine`."
+        "No Docker Engine answers: start Docker Desktop, or on Debian run `make engine`."
     ]
 
 

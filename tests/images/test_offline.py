@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def test_a_stand_in_says_that_it_is_one(dockerfile: Path) -> None:
 
 
 def test_shell_and_python_read_the_same_versions() -> None:
-    shell = f". {OFFLINE / 'versions.env'}" + "".join(f' && echo "{name}=${name}"' for name in VERSIONS)
+    shell = f". {shlex.quote(str(OFFLINE / 'versions.env'))}" + "".join(
+        f' && echo "{name}=${name}"' for name in VERSIONS
+    )
     said = subprocess.run(["bash", "-euc", shell], capture_output=True, text=True, check=True).stdout
     assert dict(line.split("=", 1) for line in said.splitlines()) == read() == VERSIONS
 

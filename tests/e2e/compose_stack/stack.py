@@ -99,7 +99,8 @@ class Stack:
         }
 
     def job_containers(self) -> list[str]:
-        return docker("ps", "--all", "--filter", "name=^fti-job-", "--format", "{{.Names}}").stdout.split()
+        mine = ("--filter", "name=^fti-job-", "--filter", f"network={PROJECT}")
+        return docker("ps", "--all", *mine, "--format", "{{.Names}}").stdout.split()
 
     def down(self) -> None:
         self.memory.stop()

@@ -11,7 +11,7 @@ import redis
 
 from embedded.summary import summarize
 from tests.e2e.compose_stack.airflow_api import Airflow
-from tests.e2e.compose_stack.stack import ROOT, Stack, docker
+from tests.e2e.compose_stack.stack import PROJECT, ROOT, Stack, docker
 from tests.e2e.compose_stack.test_2_pipeline import DAG, DAYS, FIRST, JOBS, days, demo, lake_of_the_stack
 
 MORE = 2
@@ -28,7 +28,9 @@ class Restarts:
         self.containers: set[str] = set()
 
     def __call__(self) -> None:
-        running = docker("ps", "--filter", "name=^fti-job-", "--format", "{{.ID}} {{.Names}}").stdout.splitlines()
+        running = docker(
+            "ps", "--filter", "name=^fti-job-", "--filter", f"network={PROJECT}", "--format", "{{.ID}} {{.Names}}"
+        ).stdout.splitlines()
         for identity, name in (line.split() for line in running):
             self.containers.add(f"{name.split('-')[2]} {identity}")
             job = name.split("-")[2]
