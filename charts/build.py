@@ -106,7 +106,7 @@ def _children(node: yaml.Node, lines: list[str], path: tuple[str, ...]) -> list[
 
 def _comments(lines: list[str], line: int, end: yaml.Mark) -> tuple[str, dict[str, Any] | None]:
     """The description and the schema in the comments above a key and behind its value."""
-    above = []
+    above: list[str] = []
     while line > 0 and lines[line - len(above) - 1].lstrip().startswith("#"):
         above.insert(0, lines[line - len(above) - 1].strip().removeprefix("#").strip())
     behind = lines[end.line][end.column :].strip() if end.line < len(lines) else ""

