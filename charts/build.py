@@ -1,12 +1,12 @@
 """Writes what is derived from each chart's own files: ``python -m charts.build``. A test fails when it is out of date.
 
-For every folder here with a Chart.yaml:
+For every folder here with a Chart.yaml and a values.yaml:
 
 - ``values.schema.json`` and the table in ``README.md`` from ``values.yaml``, where ``# --`` above a key, or behind its
   value, opens its description. A key's type is that of its value. ``# @schema`` above it says more: one of the names in
   TYPES, or a piece of JSON schema. Under a key with such a line nothing is read any more. No key is let through that
   ``values.yaml`` does not hold, but in ``global``, which all charts of a release share: there the keys of all charts are.
-- the head of ``README.md`` from ``Chart.yaml`` and ``README.head.md``,
+- the head of ``README.md`` from ``Chart.yaml`` and, if there is one, ``README.head.md``,
 - ``templates/_common.tpl`` from ``common.tpl``.
 """
 
@@ -83,7 +83,7 @@ class Value:
 
 def charts() -> list[Path]:
     """The charts' folders, by name."""
-    return sorted(path.parent for path in FOLDER.glob("*/Chart.yaml"))
+    return sorted(path.parent for path in FOLDER.glob("*/Chart.yaml") if path.with_name("values.yaml").exists())
 
 
 def read_values(chart: Path) -> list[Value]:
@@ -160,10 +160,13 @@ def schema(chart: Path) -> str:
 
 def readme(chart: Path) -> str:
     about = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))
-    head = (chart / "README.head.md").read_text(encoding="utf-8").strip()
+    parts = [MARK, f"# {about['name']}", about["description"]]
+    head = chart / "README.head.md"
+    if head.exists():
+        parts.append(head.read_text(encoding="utf-8").strip())
     rows = [_row(value) for top in read_values(chart) for value in top.walk()]
-    table = "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
-    return f"{MARK}\n\n# {about['name']}\n\n{about['description']}\n\n{head}\n\n## Values\n\n{table}\n"
+    parts += ["## Values", "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
 
 
 def _row(value: Value) -> str:
@@ -172,23 +175,23 @@ def _row(value: Value) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def derived() -> dict[Path, str]:
-    """File → its text, for all charts."""
-    common = (FOLDER / "common.tpl").read_text(encoding="utf-8")
-    files = {}
-    for chart in charts():
-        files[chart / "values.schema.json"] = schema(chart)
-        files[chart / "README.md"] = readme(chart)
-        files[chart / "templates" / "_common.tpl"] = common
-    return files
+def derived(chart: Path) -> dict[Path, str]:
+    """File → its text."""
+    return {
+        chart / "values.schema.json": schema(chart),
+        chart / "README.md": readme(chart),
+        chart / "templates" / "_common.tpl": (FOLDER / "common.tpl").read_text(encoding="utf-8"),
+    }
 
 
 @click.command(help=__doc__)
 def main() -> None:
-    for path, text in derived().items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            click.echo(f"{path.relative_to(FOLDER.parent)} written.")
+    for chart in charts():
+        for path, text in derived(chart).items():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                click.echo(f"{path.relative_to(FOLDER.parent)} written.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The charts, rendered by Helm in this process and held to the rules. No cluster, no Helm to install.
 
+`render(chart, values)` is a first install; `render(chart, values, over=objects)` an upgrade of a cluster that holds
+these objects, whose Secrets `lookup` then finds.
+
 What holds for every chart under ``charts/`` is tested for every chart there is: a new folder with a Chart.yaml falls in
 by itself. It brings
 

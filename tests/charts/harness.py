@@ -13,8 +13,11 @@ import helm_python
 import yaml
 from kubernetes_validate import utils as kubernetes_schemas
 
+from charts import build
+from tests.charts.cluster import cluster
+
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
-NAMES = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
+NAMES = [chart.name for chart in build.charts()]
 KUBERNETES = ("1.34", "1.37")
 """The oldest and the newest whose schemas every object is held to."""
 SCALED = {"Deployment", "StatefulSet", "DaemonSet"}
@@ -150,11 +153,22 @@ def parse(text: str) -> list[Object]:
 
 
 def render(
-    chart: str | Path, values: dict[str, Any] | None = None, name: str = "fti", namespace: str = "data"
+    chart: str | Path,
+    values: dict[str, Any] | None = None,
+    name: str = "fti",
+    namespace: str = "data",
+    over: Iterable[Object] | None = None,
 ) -> Release:
-    """The release, or Helm's error. ``lookup`` finds nothing, as on a first install."""
+    """The release, or Helm's error. ``over``: the objects that are in the cluster already; without, it is not asked."""
     with helm_python.Chart.load(CHARTS / chart) as loaded:
-        files = loaded.render(values, name=name, namespace=namespace)
+        if over is None:
+            files = loaded.render(values, name=name, namespace=namespace)
+        else:
+            with (
+                cluster(over, namespace) as kubeconfig,
+                helm_python.Config(kubeconfig_content=kubeconfig, namespace=namespace) as config,
+            ):
+                files = config.render(loaded, values, name=name, namespace=namespace, is_upgrade=True)
     notes = "".join(text for path, text in files.items() if path.endswith("NOTES.txt"))
     objects: dict[tuple[str, str], Object] = {}
     for path, text in files.items():

@@ -54,7 +54,7 @@ def test_agrees_with_its_image() -> None:
 
 def test_the_bucket_job_has_a_new_name_whenever_its_pod_is_another() -> None:
     assert job() == job(
-        resources={"requests": {"cpu": "1"}}, auth={"rotation": "2"}, bucketJob={"ttlSecondsAfterFinished": 99}
+        resources={"requests": {"cpu": "1"}}, auth={"rotation": 2}, bucketJob={"ttlSecondsAfterFinished": 99}
     )
     others = [
         job(buckets=["a-bucket"]),
@@ -103,7 +103,8 @@ def test_one_tag_and_one_prefix_for_the_projects_images(values: dict[str, Any], 
 
 def test_a_change_of_the_login_restarts_the_server() -> None:
     own = [
-        minio(auth={"existingSecret": "mine", "rotation": r}).pod("server").annotations["checksum/mine"] for r in "112"
+        minio(auth={"existingSecret": "mine", "rotation": r}).pod("server").annotations["checksum/mine"]
+        for r in (1, 1, 2)
     ]
     assert own[0] == own[1] != own[2]
 

@@ -30,7 +30,7 @@ def container(release: Release) -> dict[str, Any]:
     return found
 
 
-def server_annotations(**auth: str) -> dict[str, str]:
+def server_annotations(**auth: Any) -> dict[str, str]:
     return render("redis", {"auth": auth}).pod("server").annotations
 
 
@@ -65,8 +65,28 @@ def test_a_changed_configuration_restarts_the_server() -> None:
 
 
 def test_a_changed_rotation_restarts_the_server_with_a_secret_of_ones_own() -> None:
-    one, same, two = (server_annotations(existingSecret="mine", rotation=r)["checksum/mine"] for r in "112")
+    one, same, two = (server_annotations(existingSecret="mine", rotation=r)["checksum/mine"] for r in (1, 1, 2))
     assert one == same != two
+
+
+def test_a_changed_rotation_makes_a_new_password_and_restarts_the_server() -> None:
+    first = render("redis", over=[])
+    second = render("redis", {"auth": {"rotation": 2}}, over=first.objects.values())
+    third = render("redis", {"auth": {"rotation": 2}}, over=second.objects.values())
+    passwords = [release.one("Secret")["data"]["password"] for release in (first, second, third)]
+    checksums = [release.pod("server").annotations["checksum/fti-redis-auth"] for release in (first, second, third)]
+    for seen in (passwords, checksums):
+        assert seen[0] != seen[1] == seen[2]
+
+
+def test_a_secret_of_ones_own_that_changed_restarts_the_server_with_the_next_upgrade() -> None:
+    def checksum(password: str) -> str:
+        mine = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "data": {"password": password}}
+        release = render("redis", {"auth": {"existingSecret": "mine"}}, over=[mine])
+        assert not release.kind("Secret")
+        return release.pod("server").annotations["checksum/mine"]
+
+    assert checksum("b25l") == checksum("b25l") != checksum("dHdv")
 
 
 def test_the_claim_outlives_the_release_only_if_it_is_to_stay() -> None:
@@ -169,7 +189,7 @@ def test_under_an_umbrella_others_get_the_password_that_redis_has(tmp_path: Path
             f"{{apiVersion: v1, kind: Secret, metadata: {{name: jobs-{name}, namespace: jobs}}, "
             'data: {password: {{ include "redis.password" .Subcharts.redis | b64enc }}}}\n'
         )
-    release = render(tmp_path, {"redis": {"auth": {"rotation": "2"}}, "parts": {"redis": True}})
+    release = render(tmp_path, {"redis": {"auth": {"rotation": 2}}, "parts": {"redis": True}})
     passwords = {secret["data"]["password"] for secret in release.kind("Secret")}
     assert len(release.kind("Secret")) == 3
     assert len(passwords) == 1

@@ -125,16 +125,17 @@ automountServiceAccountToken: false
 {{- if not (hasKey .store $memory) }}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .secret | default dict }}
 {{- $kept := dig "data" .key "" $secret }}
-{{- $same := eq .store.rotation (dig "metadata" "annotations" "fti/rotation" .store.rotation $secret) }}
+{{- $rotation := int64 .store.rotation | toString }}
+{{- $same := eq $rotation (dig "metadata" "annotations" "fti/rotation" $rotation $secret) }}
 {{- $_ := set .store $memory (ternary (b64dec $kept) .fresh (and (ne $kept "") $same)) }}
 {{- end }}
 {{- index .store $memory }}
 {{- end }}
 
-{{/* What changes whenever a Secret that someone else keeps does: (dict "root" $ "secret" NAME "rotation" TEXT). */}}
+{{/* What changes whenever a Secret that someone else keeps does: (dict "root" $ "secret" NAME "rotation" NUMBER). */}}
 {{- define "common.foreignChecksum" -}}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .secret | default dict }}
-{{- list .rotation (dig "data" dict $secret) | toJson | sha256sum }}
+{{- list (int64 .rotation) (dig "data" dict $secret) | toJson | sha256sum }}
 {{- end }}
 
 {{/* The claim of a StatefulSet's one pod. Not a volumeClaimTemplate, whose size no upgrade can change. */}}
