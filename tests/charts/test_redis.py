@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 import yaml
@@ -164,7 +165,7 @@ def test_the_server_starts_with_the_rendered_files(tmp_path: Path, password: str
             assert (tmp_path / "data" / "appendonlydir").is_dir()
             with pytest.raises(redis.AuthenticationError):
                 redis.Redis(port=port, retry=None).ping()
-            assert password not in Path(f"/proc/{server.pid}/cmdline").read_text(encoding="utf-8")
+            assert password not in " ".join(psutil.Process(server.pid).cmdline())
             assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
         finally:
             server.terminate()
