@@ -17,7 +17,7 @@ import yaml
 from airflow.utils.db import _REVISION_HEADS_MAP
 
 from tests.charts import rules
-from tests.charts.harness import CHARTS, Case, Pod, Release, default_values, merged, render
+from tests.charts.harness import CHARTS, SCALED, Case, Pod, Release, default_values, merged, render
 
 ROOT = CHARTS.parent
 COMPOSE = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def test_the_migration_is_no_hook_and_has_a_new_name_with_each_image_and_setting
     others = [
         job(**{"global": {"imageTag": "other"}}),
         job(config={"AIRFLOW__CORE__PARALLELISM": 5}),
-        job(admin={"rotation": "2"}),
+        job(admin={"rotation": 2}),
         job(admin={"username": "somebody"}),
     ]
     assert len({job(), *others}) == 5
@@ -229,6 +229,32 @@ def test_the_keys_are_such_as_airflow_takes() -> None:
     assert len({*data.values()}) == len(data) == 4
 
 
+@pytest.mark.parametrize(
+    ("values", "secret", "restarts"),
+    [
+        ({"admin": {"rotation": 2}}, "admin", set()),
+        ({"keys": {"rotation": 2}}, "keys", set(PARTS)),
+        ({"database": {"auth": {"rotation": 2}}}, "database", {*PARTS, "database"}),
+    ],
+    ids=["admin", "keys", "database"],
+)
+def test_a_rotation_changes_one_secret_and_restarts_its_readers(
+    values: dict[str, Any], secret: str, restarts: set[str]
+) -> None:
+    first = render("airflow", default_values("airflow"), over=[])
+    second = render("airflow", merged(default_values("airflow"), values), over=first.objects.values())
+    changed = {s["metadata"]["name"] for s in first.kind("Secret") if s not in second.kind("Secret")}
+    assert changed == {f"fti-airflow-{secret}"}
+    key = f"checksum/fti-airflow-{secret}"
+    for pod in (p for p in first.pods() if p.kind in SCALED):
+        other = second.pod(component(pod)).annotations
+        assert {k for k, v in pod.annotations.items() if other[k] != v} == (
+            {key} if component(pod) in restarts else set()
+        )
+    if secret == "admin":  # the Job sets it
+        assert first.one("Job")["metadata"]["name"] != second.one("Job")["metadata"]["name"]
+
+
 def test_all_parts_restart_when_a_secret_that_they_share_does() -> None:
     release = airflow()
     shared = {f"checksum/fti-airflow-{name}" for name in ("config", "scripts", "fernet", "keys", "database")}
@@ -245,15 +271,17 @@ def test_what_the_database_holds_can_be_read_after_a_new_installation() -> None:
         if "helm.sh/resource-policy" in o["metadata"].get("annotations", {})
     }
     assert keep == {"fti-airflow-fernet", "fti-airflow-database"}
+    assert not {("Secret", "fti-airflow-keys"), ("PersistentVolumeClaim", "fti-airflow-logs")} - set(release.objects)
     (server,) = release.pod("database").containers
     assert "ALTER ROLE airflow PASSWORD" in server["lifecycle"]["postStart"]["exec"]["command"][-1]
 
 
 def test_the_notes_name_what_is_needed() -> None:
     notes = airflow().notes
-    for words in ("get secret -n data fti-airflow-admin", '{{ index .data "password"', "8080:8080", "logs.bucket"):
+    for words in ("get secret -n data fti-airflow-admin", '{{ index .data "password"', "8080:8080", "namespace data"):
         assert words in notes
-    assert "logs.bucket" not in render("airflow", FULL).notes
+    assert "logs.bucket" not in notes
+    assert "logs.bucket" in airflow(logs={"persistence": {"enabled": False}}).notes
 
 
 # Logs
@@ -273,11 +301,17 @@ def test_logs_go_to_the_bucket_with_a_login_from_the_secret_alone() -> None:
 
 
 def test_one_claim_holds_the_logs_of_all_that_write_or_read_them() -> None:
-    release = airflow(logs={"persistence": {"enabled": True}})
+    release = airflow()
     for part in PARTS:
+        assert ("podAffinity" in release.pod(part).spec.get("affinity", {})) is (part != "dag-processor")
         (volume,) = (v for v in release.pod(part).spec["volumes"] if v["name"] == "logs")
         assert ("persistentVolumeClaim" in volume) is (part != "dag-processor")
     assert "AIRFLOW__LOGGING__DELETE_LOCAL_LOGS" not in config(release)
+    apart = airflow(logs={"bucket": "logs"}, networkPolicy={"s3": {"to": [{"podSelector": {}}]}})
+    assert ("PersistentVolumeClaim", "fti-airflow-logs") not in apart.objects
+    many = airflow(logs={"persistence": {"accessMode": "ReadWriteMany"}})
+    for release in (apart, many):
+        assert not [p.owner for p in release.pods() if "affinity" in p.spec]
 
 
 # Network
@@ -345,7 +379,7 @@ def test_what_a_policy_lets_in_is_a_port_of_its_pod() -> None:
 
 def test_a_database_of_ones_own_replaces_the_charts() -> None:
     release = render("airflow", EXTERNAL)
-    assert not release.kind("StatefulSet", "PersistentVolumeClaim")
+    assert not release.kind("StatefulSet")
     assert not [name for _, name in release.objects if name.endswith("-database")]
     assert config(release)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"] == "cat /opt/airflow/database/connection"
     for pod in release.pods():

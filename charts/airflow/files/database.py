@@ -10,6 +10,7 @@ A wait ends after ``--seconds``, with a last line that says what was missing.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import subprocess
@@ -119,6 +120,7 @@ def ask(query: str, *values: str) -> str | None:
     return None if row is None or row[0] is None else str(row[0])
 
 
+@functools.cache
 def database_url() -> str:
     """Airflow's own setting, in the form that the driver takes."""
     command = os.environ[f"{CONNECTION}_CMD"]

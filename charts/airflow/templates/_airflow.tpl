@@ -28,7 +28,7 @@ imagePullPolicy: IfNotPresent
 
 {{/* 32 bytes in base64, as Fernet wants them. It is never rotated by the chart: what is encrypted with it would be lost. */}}
 {{- define "airflow.fernetKey" -}}
-{{- $_ := set .Values.fernet "rotation" "1" }}
+{{- $_ := set .Values.fernet "rotation" 1 }}
 {{- include "common.generated" (dict "root" . "store" .Values.fernet "secret" (include "airflow.fernetSecret" .) "key" .Values.fernet.key "fresh" (randAlphaNum 32 | b64enc)) }}
 {{- end }}
 {{- define "airflow.apiKey" -}}
@@ -64,7 +64,7 @@ checksum/{{ $name }}-config: {{ include "airflow.config" . | sha256sum }}
 checksum/{{ $name }}-scripts: {{ include "airflow.scripts" . | sha256sum }}
 {{ include "airflow.databaseChecksum" . }}
 checksum/{{ include "airflow.fernetSecret" . }}: {{ if .Values.fernet.existingSecret -}}
-{{- include "common.foreignChecksum" (dict "root" . "secret" (include "airflow.fernetSecret" .) "rotation" "1") }}
+{{- include "common.foreignChecksum" (dict "root" . "secret" (include "airflow.fernetSecret" .) "rotation" 1) }}
 {{- else -}}
 {{- include "airflow.fernetKey" . | sha256sum }}
 {{- end }}
@@ -197,11 +197,22 @@ imagePullSecrets:
 {{- with .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" }}
+{{- range $key := list "nodeSelector" "tolerations" "topologySpreadConstraints" }}
 {{- with index $.root.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+{{- $affinity := deepCopy .root.Values.affinity }}
+{{- if and (has .component (list "api-server" "scheduler" "triggerer")) (include "airflow.sharedLogs" .root) (eq .root.Values.logs.persistence.accessMode "ReadWriteOnce") }}
+{{- if hasKey $affinity "podAffinity" }}
+{{- fail "affinity.podAffinity is set, but logs.persistence.accessMode is ReadWriteOnce, which needs one of its own: set logs.bucket, or ReadWriteMany." }}
+{{- end }}
+{{- $affinity = merge $affinity (include "airflow.together" .root | fromYaml) }}
+{{- end }}
+{{- with $affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -243,7 +254,7 @@ priorityClassName: {{ . }}
 - name: tmp
   emptyDir: { sizeLimit: 1Gi }
 - name: logs
-  {{- if and .logs $values.logs.persistence.enabled }}
+  {{- if and .logs (include "airflow.sharedLogs" .root) }}
   persistentVolumeClaim:
     claimName: {{ $values.logs.persistence.existingClaim | default (printf "%s-logs" (include "common.fullname" .root)) }}
   {{- else }}
@@ -254,6 +265,23 @@ priorityClassName: {{ . }}
 {{- define "airflow.envFrom" -}}
 - configMapRef:
     name: {{ include "common.fullname" . }}-config
+{{- end }}
+
+{{/* Not empty where the logs are on a claim. */}}
+{{- define "airflow.sharedLogs" -}}
+{{- if and .Values.logs.persistence.enabled (not .Values.logs.bucket) }}yes{{ end }}
+{{- end }}
+
+{{/* The pods that share a claim which one node can mount: on the same node, or all but the first would wait for it. */}}
+{{- define "airflow.together" -}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchExpressions:
+          - { key: app.kubernetes.io/name, operator: In, values: [{{ .Chart.Name }}] }
+          - { key: app.kubernetes.io/instance, operator: In, values: [{{ .Release.Name }}] }
+          - { key: app.kubernetes.io/component, operator: In, values: [api-server, scheduler, triggerer] }
 {{- end }}
 
 {{/* Waits for the Job's work, in a tenth of a second of CPU: (dict "root" $ "args" (list "server")). */}}
