@@ -255,6 +255,16 @@ def test_a_rotation_changes_one_secret_and_restarts_its_readers(
         assert first.one("Job")["metadata"]["name"] != second.one("Job")["metadata"]["name"]
 
 
+def test_a_secret_of_ones_own_with_all_in_it_restarts_its_readers_by_any_count() -> None:
+    values = Case("airflow", "one-secret", CHARTS / "airflow" / "ci" / "one-secret-values.yaml").values
+    key = "checksum/airflow-secrets"
+    for rotation in ("keys", "s3", "redis"):
+        one, two = render("airflow", values), render("airflow", merged(values, {rotation: {"rotation": 2}}))
+        changed = {p for p in PARTS if one.pod(p).annotations[key] != two.pod(p).annotations[key]}
+        readers = {"keys": set(PARTS), "s3": set(PARTS) - {"dag-processor"}, "redis": {"scheduler"}}
+        assert changed == readers[rotation]
+
+
 def test_all_parts_restart_when_a_secret_that_they_share_does() -> None:
     release = airflow()
     shared = {f"checksum/fti-airflow-{name}" for name in ("config", "scripts", "fernet", "keys", "database")}
@@ -487,6 +497,17 @@ def test_agrees_with_the_launchers_settings() -> None:
         assert getattr(plain, field) == getattr(default, field)
 
 
+def test_the_jobs_images_have_a_tag_of_their_own() -> None:
+    digest = "@sha256:" + "0" * 64
+    for values, tag in (
+        ({"global": {"imageTag": "a"}}, "a"),
+        ({"global": {"imageTag": "a"}, "image": {"tag": f"b{digest}"}}, "a"),
+        ({"image": {"tag": f"b{digest}"}}, "b"),
+        ({"image": {"tag": "b"}, "jobs": {"imageTag": "c"}}, "c"),
+    ):
+        assert config(render("airflow", values))["FTI_IMAGE_TAG"] == tag
+
+
 def test_the_probe_reads_what_the_chart_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """images/airflow/heartbeat.py, with the chart's command and a password in a file."""
     spec = importlib.util.spec_from_file_location("chart_heartbeat", ROOT / "images" / "airflow" / "heartbeat.py")
@@ -505,3 +526,24 @@ def test_the_probe_reads_what_the_chart_sets(monkeypatch: pytest.MonkeyPatch, tm
     assert heartbeat.database_url() == url
     assert script("database", monkeypatch).database_url() == url
     assert config(airflow())["AIRFLOW__CORE__HOSTNAME_CALLABLE"] in Path(heartbeat.__file__).read_text(encoding="utf-8")
+
+
+def test_under_an_umbrella_others_get_the_password_that_the_user_has(tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "charts" / "airflow").symlink_to(CHARTS / "airflow")
+    dependency = {"name": "airflow", "version": "0.1.0"}
+    about = {"apiVersion": "v2", "name": "umbrella", "version": "0.1.0", "dependencies": [dependency]}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
+    for name in ("a", "z"):
+        (tmp_path / "templates" / f"{name}.yaml").write_text(
+            f"{{apiVersion: v1, kind: Secret, metadata: {{name: other-{name}}}, data: {{password: "
+            '{{ include "airflow.adminPassword" .Subcharts.airflow | b64enc }}, database: '
+            '{{ include "airflow.databasePassword" .Subcharts.airflow | b64enc }}}}\n',
+            encoding="utf-8",
+        )
+    release = render(tmp_path, {"global": {"imageTag": "1"}})
+    for key, secret in (("password", "admin"), ("database", "database")):
+        own = release.objects["Secret", f"fti-airflow-{secret}"]["data"]["password"]
+        assert {release.objects["Secret", f"other-{name}"]["data"][key] for name in "az"} == {own}
+    assert release.objects["ConfigMap", "fti-airflow-scripts"]["data"]["database.py"].startswith('"""')

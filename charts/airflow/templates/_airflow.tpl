@@ -44,35 +44,52 @@ imagePullPolicy: IfNotPresent
 {{- include "common.generated" (dict "root" . "store" .Values.database.auth "secret" (include "airflow.databaseSecret" .) "key" .Values.database.auth.key "fresh" (randAlphaNum 32)) }}
 {{- end }}
 
-{{/* The annotation that restarts the readers of the database's Secret. */}}
+{{/* What changes with the database's Secret. */}}
 {{- define "airflow.databaseChecksum" -}}
 {{- $database := .Values.database }}
 {{- $secret := include "airflow.databaseSecret" . }}
-checksum/{{ $secret }}: {{ if $database.external.existingSecret -}}
+{{- if $database.external.existingSecret }}
 {{- include "common.foreignChecksum" (dict "root" . "secret" $secret "rotation" $database.external.rotation) }}
-{{- else if $database.auth.existingSecret -}}
+{{- else if $database.auth.existingSecret }}
 {{- include "common.foreignChecksum" (dict "root" . "secret" $secret "rotation" $database.auth.rotation) }}
-{{- else -}}
+{{- else }}
 {{- include "airflow.databasePassword" . | sha256sum }}
 {{- end }}
 {{- end }}
 
-{{/* Those of all parts of Airflow. */}}
+{{/* The annotations that restart a part of Airflow: (dict "root" $ "s3" NAME "redis" NAME), the names of the Secrets that not
+     all parts read, or empty. One Secret of the user's may hold several of them. */}}
 {{- define "airflow.checksums" -}}
-{{- $name := include "common.fullname" . -}}
-checksum/{{ $name }}-config: {{ include "airflow.config" . | sha256sum }}
-checksum/{{ $name }}-scripts: {{ include "airflow.scripts" . | sha256sum }}
-{{ include "airflow.databaseChecksum" . }}
-checksum/{{ include "airflow.fernetSecret" . }}: {{ if .Values.fernet.existingSecret -}}
-{{- include "common.foreignChecksum" (dict "root" . "secret" (include "airflow.fernetSecret" .) "rotation" 1) }}
-{{- else -}}
-{{- include "airflow.fernetKey" . | sha256sum }}
+{{- $root := .root }}
+{{- $values := .root.Values }}
+{{- $name := include "common.fullname" .root }}
+{{- $sums := list
+  (list (printf "%s-config" $name) (include "airflow.config" .root | sha256sum))
+  (list (printf "%s-scripts" $name) (include "airflow.scripts" .root | sha256sum))
+  (list (include "airflow.databaseSecret" .root) (include "airflow.databaseChecksum" .root))
+}}
+{{- if not $values.fernet.existingSecret }}
+{{- $sums = append $sums (list (include "airflow.fernetSecret" .root) (include "airflow.fernetKey" .root | sha256sum)) }}
 {{- end }}
-checksum/{{ include "airflow.keysSecret" . }}: {{ if .Values.keys.existingSecret -}}
-{{- include "common.foreignChecksum" (dict "root" . "secret" (include "airflow.keysSecret" .) "rotation" .Values.keys.rotation) }}
-{{- else -}}
-{{- list (include "airflow.apiKey" .) (include "airflow.jwtKey" .) | toJson | sha256sum }}
+{{- if not $values.keys.existingSecret }}
+{{- $sums = append $sums (list (include "airflow.keysSecret" .root) (list (include "airflow.apiKey" .root) (include "airflow.jwtKey" .root) | toJson | sha256sum)) }}
 {{- end }}
+{{- range list
+  (list (tpl $values.fernet.existingSecret .root) 1)
+  (list (tpl $values.keys.existingSecret .root) $values.keys.rotation)
+  (list .s3 $values.s3.rotation)
+  (list .redis $values.redis.rotation)
+}}
+{{- if index . 0 }}
+{{- $sums = append $sums (list (index . 0) (include "common.foreignChecksum" (dict "root" $root "secret" (index . 0) "rotation" (index . 1)))) }}
+{{- end }}
+{{- end }}
+{{- $annotations := dict }}
+{{- range $sums }}
+{{- $key := printf "checksum/%s" (index . 0) }}
+{{- $_ := set $annotations $key (hasKey $annotations $key | ternary (printf "%s %s" (get $annotations $key) (index . 1) | sha256sum) (index . 1)) }}
+{{- end }}
+{{- toYaml $annotations }}
 {{- end }}
 
 {{/* All settings, in environment style. */}}
@@ -80,7 +97,10 @@ checksum/{{ include "airflow.keysSecret" . }}: {{ if .Values.keys.existingSecret
 {{- $values := .Values }}
 {{- $name := include "common.fullname" . }}
 {{- $global := $values.global }}
-{{- $image := include "common.image" (dict "root" . "key" "image" "image" $values.image "own" true) }}
+{{- $jobsTag := $values.jobs.imageTag | default $global.imageTag | default (regexReplaceAll "@.*" $values.image.tag "") }}
+{{- if hasPrefix "latest" $jobsTag }}
+{{- fail "Set jobs.imageTag to a version: latest changes between two runs of the pipeline." }}
+{{- end }}
 {{- $ours := dict
   "AIRFLOW__CORE__EXECUTOR" "LocalExecutor"
   "AIRFLOW__CORE__AUTH_MANAGER" "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
@@ -96,7 +116,7 @@ checksum/{{ include "airflow.keysSecret" . }}: {{ if .Values.keys.existingSecret
   "FTI_SCHEDULE" $values.schedule
   "FTI_TASK_RETRIES" (toString $values.jobs.retries)
   "FTI_IMAGE_PREFIX" (printf "%s%s" (empty $global.imageRegistry | ternary "" (printf "%s/" (trimSuffix "/" $global.imageRegistry))) $global.imagePrefix)
-  "FTI_IMAGE_TAG" ($values.jobs.imageTag | default $values.image.tag | default $global.imageTag)
+  "FTI_IMAGE_TAG" $jobsTag
   "FTI_JOB_NAMESPACE" (include "airflow.jobsNamespace" .)
   "FTI_JOB_SERVICE_ACCOUNT" $values.jobs.serviceAccount
   "FTI_JOB_CONFIG_MAP" $values.jobs.configMap
@@ -351,13 +371,7 @@ spec:
         {{- end }}
         {{- include "common.podLabels" (dict "root" $root "component" .component "more" $more) | nindent 8 }}
       annotations:
-        {{- include "airflow.checksums" $root | nindent 8 }}
-        {{- if $s3 }}
-        checksum/{{ $s3 }}: {{ include "common.foreignChecksum" (dict "root" $root "secret" $s3 "rotation" $root.Values.s3.rotation) }}
-        {{- end }}
-        {{- if and $redis (ne $redis $s3) }}
-        checksum/{{ $redis }}: {{ include "common.foreignChecksum" (dict "root" $root "secret" $redis "rotation" $root.Values.redis.rotation) }}
-        {{- end }}
+        {{- include "airflow.checksums" (dict "root" $root "s3" $s3 "redis" $redis) | nindent 8 }}
         {{- with $values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
