@@ -84,6 +84,9 @@ imagePullPolicy: IfNotPresent
 {{- $sums = append $sums (list (index . 0) (include "common.foreignChecksum" (dict "root" $root "secret" (index . 0) "rotation" (index . 1)))) }}
 {{- end }}
 {{- end }}
+{{- range $values.extraSecrets }}
+{{- $sums = append $sums (list . (include "common.foreignChecksum" (dict "root" $root "secret" . "rotation" 1))) }}
+{{- end }}
 {{- $annotations := dict }}
 {{- range $sums }}
 {{- $key := printf "checksum/%s" (index . 0) }}
@@ -386,6 +389,10 @@ spec:
           args: [{{ .component }}]
           envFrom:
             {{- include "airflow.envFrom" $root | nindent 12 }}
+            {{- range $root.Values.extraSecrets }}
+            - secretRef:
+                name: {{ . }}
+            {{- end }}
           {{- if or $s3 $redis }}
           env:
             {{- if $s3 }}
