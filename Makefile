@@ -79,8 +79,9 @@ lint: $(READY) ## Check style, format and types
 	@$(BIN)/mypy
 
 .PHONY: docs
-docs: $(READY) ## Write the generated reference pages anew
+docs: $(READY) ## Write the generated reference pages, and the charts' schemas and READMEs, anew
 	@$(BIN)/python -m docs.build
+	@$(BIN)/python -m charts.build
 
 .PHONY: pictures
 pictures: $(READY) ## Take the docs' pictures from the running stack, after a green run; needs chromium and chromedriver

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.charts.harness import SCALED, Pod, Release
 
-TOKEN_ALLOWED: set[tuple[str, str]] = set()
+TOKEN_ALLOWED = {("airflow", "scheduler"), ("airflow", "triggerer")}
 """Chart and component of the pods that talk to the Kubernetes API. No other has a token."""
 NO_POLICY: set[tuple[str, str]] = set()
 """Chart and component of pods that no network policy closes."""

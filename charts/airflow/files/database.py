@@ -72,7 +72,7 @@ def missing(user: str) -> str | None:
     Raises:
         SystemExit: if the schema is one that this image does not know; to wait for it would be in vain.
     """
-    (airflow,) = find_spec("airflow").submodule_search_locations  # type: ignore[union-attr]
+    (airflow,) = find_spec("airflow").submodule_search_locations  # type: ignore[misc, union-attr]
     for table, folder in (
         ("alembic_version", Path(airflow, "migrations", "versions")),
         ("alembic_version_fab", Path(airflow, "providers", "fab", "migrations", "versions")),
