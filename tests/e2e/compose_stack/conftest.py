@@ -23,18 +23,17 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     stack = Stack()
     stack.down()  # what an interrupted run left
     checks.check_ports(checks.PORTS, [])
-    stack.memory = type(stack.memory)()
+    well = False
     try:
         began = time.monotonic()
         stack.boot()
         _report.append(f"boot by the four commands: {time.monotonic() - began:.0f} s")
         yield stack
-    except BaseException:
-        _report.append(f"What the stack said until then: {stack.bundle()}")
-        raise
+        well = not request.session.testsfailed
     finally:
-        if request.session.testsfailed:
+        if not well:
             _report.append(f"What the stack said until then: {stack.bundle()}")
+        stack.memory.stop()
         _report.extend(_memory(stack))
         stack.down()
 

@@ -103,7 +103,6 @@ class Stack:
         return docker("ps", "--all", *mine, "--format", "{{.Names}}").stdout.split()
 
     def down(self) -> None:
-        self.memory.stop()
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
         for name in self.job_containers():
             docker("rm", "--force", "--volumes", name, check=False)

@@ -12,12 +12,15 @@ from datetime import timedelta
 
 import pytest
 
-from tests.e2e.compose_stack.stack import PROJECT, ROOT, Ended, Stack, docker
+from tests.e2e.compose_stack.stack import PROJECT, ROOT, Ended, Job, Stack, docker
 from tests.e2e.compose_stack.test_2_pipeline import DAYS, FIRST, lake_of_the_stack
 
 LAST = FIRST + timedelta(DAYS - 1)
 DAY = ("--start", str(LAST), "--end", str(LAST + timedelta(1)))
 EARLY = ("--start", str(FIRST), "--end", str(FIRST + timedelta(3)))
+
+
+PORT = {"redis": 6379, "minio": 9000}
 
 
 def only_sentence(ended: Ended) -> str:
@@ -41,21 +44,25 @@ def test_wrong_password_of_minio(stack: Stack) -> None:
     assert "not-the-password" not in ended.log
 
 
-def test_redis_gone_in_the_middle_of_materialize(stack: Stack, report: list[str]) -> None:
-    job = stack.start_job("materialize", *DAY, "--force")
-    job.wait_for("loading")
-    stack.compose("stop", "--timeout", "1", "redis")
+def gone_in_the_middle(stack: Stack, report: list[str], service: str, job: Job, event: str) -> None:
+    """Stops a service for good as soon as the job says the event: the job ends with 1 and one sentence that names it."""
+    job.wait_for(event)
+    stack.compose("stop", "--timeout", "1", service)
     began = time.monotonic()
     try:
         ended = job.end()
     finally:
-        stack.compose("start", "redis")
-    report.append(
-        f"Redis gone in materialize: exit {ended.code} after {time.monotonic() - began:.0f} s: {only_sentence(ended)}"
-    )
+        stack.compose("start", service)
+    sentence = only_sentence(ended)
+    report.append(f"{service} gone: exit {ended.code} after {time.monotonic() - began:.0f} s: {sentence}")
     assert ended.code == 1
-    assert "redis:6379" in only_sentence(ended)
-    stack.wait_until_healthy("redis")
+    assert f"{service}:{PORT[service]}" in sentence
+    stack.wait_until_healthy(service)
+
+
+def test_redis_gone_in_the_middle_of_materialize(stack: Stack, report: list[str]) -> None:
+    job = stack.start_job("materialize", *DAY, "--force")
+    gone_in_the_middle(stack, report, "redis", job, "loading")
     assert stack.start_job("materialize", *DAY).end().code == 0
     again = stack.start_job("verify", *DAY).end()
     assert again.code == 0, again.log
@@ -64,19 +71,7 @@ def test_redis_gone_in_the_middle_of_materialize(stack: Stack, report: list[str]
 def test_minio_gone_in_the_middle_of_bronze(stack: Stack, report: list[str]) -> None:
     before = digest("bronze/transactions", f"ingest_date={FIRST}")
     job = stack.start_job("bronze", *EARLY, "--force")
-    job.wait_for("checked")
-    stack.compose("stop", "--timeout", "1", "minio")
-    began = time.monotonic()
-    try:
-        ended = job.end()
-    finally:
-        stack.compose("start", "minio")
-    report.append(
-        f"MinIO gone in bronze: exit {ended.code} after {time.monotonic() - began:.0f} s: {only_sentence(ended)}"
-    )
-    assert ended.code == 1
-    assert "minio:9000" in only_sentence(ended)
-    stack.wait_until_healthy("minio")
+    gone_in_the_middle(stack, report, "minio", job, "checked")
     again = stack.start_job("bronze", *EARLY, "--force").end()
     assert again.code == 0, again.log
     assert digest("bronze/transactions", f"ingest_date={FIRST}") == before
