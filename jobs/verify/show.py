@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -16,13 +16,14 @@ from jobs.common.settings import load_settings
 from jobs.online.loaded import read_marker
 from jobs.online.redis_client import connect, redis_errors
 from jobs.online.repo import open_store, registry_errors, registry_url, repo_settings
+from jobs.online.silver import read_partitions
 
 
 @click.command("python -m jobs.verify.show")
-@click.option("--card", required=True, help="The card's card_id.")
+@click.option("--card", help="The card's card_id. Default: the first of the loaded state.")
 @click.option("--lake", help="Lake URI. Default: LAKE_URI.")
 @click.option("--as-of", help="Moment at which age is judged, ISO 8601. Default: the loaded state's own time.")
-def command(card: str, lake: str | None, as_of: str | None) -> None:
+def command(card: str | None, lake: str | None, as_of: str | None) -> None:
     """Prints what the online store answers for a card, each value with its status."""
     settings = load_settings()
     setup_logging("show", settings.log_format)
@@ -36,6 +37,7 @@ def command(card: str, lake: str | None, as_of: str | None) -> None:
         if loaded is None:
             raise WrongCall("The online store holds no whole state: run materialize first.")
         moment = _moment(as_of) if as_of else loaded.event_timestamp
+        card = card or _first_card(opened, loaded.day)
         store = open_store(settings, opened)
         from jobs.online.reader import OnlineReader
 
@@ -43,6 +45,13 @@ def command(card: str, lake: str | None, as_of: str | None) -> None:
         references = [f"{product.name}:{feature.name}" for product in products for feature in product.features]
         columns = OnlineReader(store).read(references, [{"card_id": card}], moment)
     _print(card, moment, loaded.event_timestamp, products, columns)
+
+
+def _first_card(lake: Lake, day: date) -> str:
+    rows = read_partitions(lake, ONLINE_PRODUCTS[0], [day]).head(1, columns=["card_id"])
+    if not rows.num_rows:
+        raise WrongCall(f"No card was active in the 90 days to {day}: name one with --card.")
+    return str(rows["card_id"][0])
 
 
 def _print(card: str, moment: datetime, loaded: datetime, products: Any, columns: Any) -> None:

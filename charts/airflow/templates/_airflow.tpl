@@ -44,6 +44,11 @@ imagePullPolicy: IfNotPresent
 {{- include "common.generated" (dict "root" . "store" .Values.database.auth "secret" (include "airflow.databaseSecret" .) "key" .Values.database.auth.key "fresh" (randAlphaNum 32)) }}
 {{- end }}
 
+{{/* The password of a database beside Airflow's: (dict "root" $ "name" "feast"). */}}
+{{- define "airflow.extraPassword" -}}
+{{- include "common.generated" (dict "root" .root "store" .root.Values.database.auth "secret" (include "airflow.databaseSecret" .root) "key" .name "fresh" (randAlphaNum 32)) }}
+{{- end }}
+
 {{/* What changes with the database's Secret. */}}
 {{- define "airflow.databaseChecksum" -}}
 {{- $database := .Values.database }}
@@ -53,7 +58,11 @@ imagePullPolicy: IfNotPresent
 {{- else if $database.auth.existingSecret }}
 {{- include "common.foreignChecksum" (dict "root" . "secret" $secret "rotation" $database.auth.rotation) }}
 {{- else }}
-{{- include "airflow.databasePassword" . | sha256sum }}
+{{- $passwords := list (include "airflow.databasePassword" .) }}
+{{- range $database.extraDatabases }}
+{{- $passwords = append $passwords (include "airflow.extraPassword" (dict "root" $ "name" .)) }}
+{{- end }}
+{{- toJson $passwords | sha256sum }}
 {{- end }}
 {{- end }}
 
@@ -116,6 +125,7 @@ imagePullPolicy: IfNotPresent
   "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD" (empty $values.database.external.existingSecret | ternary (printf "python /opt/airflow/chart/database.py url %s-database" $name) "cat /opt/airflow/database/connection")
   "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK" "True"
   "FTI_LAUNCHER" "kubernetes"
+  "FTI_INSTANCE" .Release.Name
   "FTI_SCHEDULE" $values.schedule
   "FTI_TASK_RETRIES" (toString $values.jobs.retries)
   "FTI_IMAGE_PREFIX" (printf "%s%s" (empty $global.imageRegistry | ternary "" (printf "%s/" (trimSuffix "/" $global.imageRegistry))) $global.imagePrefix)
@@ -127,7 +137,17 @@ imagePullPolicy: IfNotPresent
   "FTI_IMAGE_PULL_SECRET" ($values.jobs.imagePullSecret | default (first $global.imagePullSecrets) | default "")
   "AWS_REGION" $values.s3.region
 }}
-{{- with $values.s3.endpoint }}
+{{- with $values.jobs.spark }}
+{{- if .executors }}
+{{- $_ := set $ours "FTI_SPARK_EXECUTORS" (toString .executors) }}
+{{- $_ := set $ours "FTI_SPARK_EXECUTOR_CORES" (toString .executorCores) }}
+{{- $_ := set $ours "FTI_SPARK_EXECUTOR_MEMORY" .executorMemory }}
+{{- $_ := set $ours "FTI_SPARK_SERVICE_ACCOUNT" .serviceAccount }}
+{{- $_ := set $ours "FTI_SPARK_EXECUTOR_TEMPLATE" .executorTemplate }}
+{{- end }}
+{{- end }}
+{{- $endpoint := tpl $values.s3.endpoint . }}
+{{- with $endpoint }}
 {{- $_ := set $ours "AWS_ENDPOINT_URL" . }}
 {{- end }}
 {{- /* Lines that a trigger wrote lie in the triggerer's pod, those of the task in the scheduler's. Once the task ended the
@@ -136,7 +156,7 @@ imagePullPolicy: IfNotPresent
        that HOSTNAME_CALLABLE noted: nobody resolves the name of a Deployment's pod. */}}
 {{- with $values.logs.bucket }}
 {{- $extra := dict "region_name" $values.s3.region }}
-{{- with $values.s3.endpoint }}
+{{- with $endpoint }}
 {{- $_ := set $extra "endpoint_url" . }}
 {{- end }}
 {{- if $values.s3.pathStyle }}
@@ -185,7 +205,12 @@ imagePullPolicy: IfNotPresent
 {{- end }}
 
 {{- define "airflow.jobsNamespace" -}}
-{{- .Values.jobs.namespace | default .Release.Namespace }}
+{{- tpl .Values.jobs.namespace . | default .Release.Namespace }}
+{{- end }}
+
+{{/* The pod label that opens the way to the API server. */}}
+{{- define "airflow.clientLabel" -}}
+{{ include "common.fullname" . }}-client: "true"
 {{- end }}
 
 {{/* (dict "root" $ "component" "scheduler") */}}
