@@ -24,31 +24,31 @@ JOBS = {
     "generate": JobSpec(
         "Generate transactions",
         "Writes synthetic card transactions, with fraud and its ground truth, to `landing/`.",
-        cpu="500m",
+        cpu="250m",
         memory_mib=1536,
     ),
     "bronze": JobSpec(
         "Ingest to bronze",
         "Checks every landed line: valid ones go to `bronze/transactions/`, bad ones to `bronze/quarantine/` with a reason.",
-        cpu="1",
+        cpu="500m",
         memory_mib=2560,
     ),
     "features": JobSpec(
         "Compute features",
         "Computes the feature products of each event day to `silver/features/`.",
-        cpu="1",
+        cpu="500m",
         memory_mib=2560,
     ),
     "materialize": JobSpec(
         "Load the online store",
         "Loads the newest values of the features into Redis through Feast.",
-        cpu="500m",
+        cpu="250m",
         memory_mib=1536,
     ),
     "verify": JobSpec(
         "Compare online with offline",
         "Reads every card back from Redis and fails when a value differs from `silver/`.",
-        cpu="500m",
+        cpu="250m",
         memory_mib=1536,
     ),
 }
