@@ -9,19 +9,24 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-KINDS = {"Secret": "secrets", "ConfigMap": "configmaps", "PersistentVolumeClaim": "persistentvolumeclaims"}
+KINDS = {
+    "Secret": "secrets",
+    "ConfigMap": "configmaps",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
+    "Namespace": "namespaces",
+}
 
 
 @contextmanager
 def cluster(objects: Iterable[dict[str, Any]], namespace: str) -> Iterator[str]:
-    """The kubeconfig of a cluster that holds these objects of the kinds above, and no other."""
-    answers: dict[str, Any] = {
-        f"/api/v1/namespaces/{namespace}/{KINDS[thing['kind']]}/{thing['metadata']['name']}": thing
-        for thing in objects
-        if thing["kind"] in KINDS
-    }
+    """The kubeconfig of a cluster that holds these objects of the kinds above, and no other.
+
+    What names no namespace is in the given one.
+    """
+    answers: dict[str, Any] = {_path(thing, namespace): thing for thing in objects if thing["kind"] in KINDS}
     resources = [
-        {"kind": k, "name": n, "namespaced": True, "singularName": "", "verbs": ["get"]} for k, n in KINDS.items()
+        {"kind": k, "name": n, "namespaced": k != "Namespace", "singularName": "", "verbs": ["get"]}
+        for k, n in KINDS.items()
     ]
     answers["/api/v1"] = {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources}
     missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
@@ -54,3 +59,10 @@ def cluster(objects: Iterable[dict[str, Any]], namespace: str) -> Iterator[str]:
             )
         finally:
             server.shutdown()
+
+
+def _path(thing: dict[str, Any], namespace: str) -> str:
+    metadata = thing["metadata"]
+    if thing["kind"] == "Namespace":
+        return f"/api/v1/namespaces/{metadata['name']}"
+    return f"/api/v1/namespaces/{metadata.get('namespace', namespace)}/{KINDS[thing['kind']]}/{metadata['name']}"

@@ -1,7 +1,7 @@
 """The charts, rendered by Helm in this process and held to the rules. No cluster, no Helm to install.
 
 `render(chart, values)` is a first install; `render(chart, values, over=objects)` an upgrade of a cluster that holds
-these objects, whose Secrets `lookup` then finds.
+these objects, which `lookup` then finds: those of an earlier release are `earlier.installed()`.
 
 What holds for every chart under ``charts/`` is tested for every chart there is: a new folder with a Chart.yaml falls in
 by itself. It brings
@@ -21,6 +21,8 @@ A test case is a chart with one set of values: the defaults, each ``ci/*-values.
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tests.charts.harness import CASES, Case, Release, render
@@ -31,9 +33,15 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
+@functools.cache
+def _rendered(case: Case) -> Release:
+    return render(case.chart, case.values)
+
+
 @pytest.fixture
 def release(case: Case) -> Release:
-    return render(case.chart, case.values)
+    """Rendered once for all rules, which only look."""
+    return _rendered(case)
 
 
 def pytest_report_header() -> str:

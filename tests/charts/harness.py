@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +68,8 @@ class Pod:
     labels: dict[str, str]
     annotations: dict[str, str]
     spec: dict[str, Any]
+    namespace: str = ""
+    """Empty: the release's own."""
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -107,7 +113,7 @@ class Release:
     name: str
     namespace: str
     objects: dict[tuple[str, str], Object]
-    """By kind and name."""
+    """By kind and name; those of another namespace than the release's by ``namespace/name``."""
     notes: str = ""
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -121,15 +127,28 @@ class Release:
     def pods(self) -> Iterator[Pod]:
         """Every pod and every template of one."""
         for kind, name in self.objects:
-            if pod := pod_of(self.objects[kind, name]):
+            if pod := pod_of(self.objects[kind, name], name.rpartition("/")[0]):
                 yield pod
 
-    def pod(self, component: str) -> Pod:
-        (found,) = (p for p in self.pods() if p.labels["app.kubernetes.io/component"] == component)
+    def pod(self, component: str, name: str = "") -> Pod:
+        """The one of a component; ``name``: of that chart, where several have one."""
+        (found,) = (
+            p
+            for p in self.pods()
+            if p.labels["app.kubernetes.io/component"] == component and name in ("", p.labels["app.kubernetes.io/name"])
+        )
         return found
 
+    def installed(self) -> list[Object]:
+        """The objects as they are in a cluster once Helm has put them there: with its marks."""
+        marks = {"meta.helm.sh/release-name": self.name, "meta.helm.sh/release-namespace": self.namespace}
+        things = deepcopy(list(self.objects.values()))
+        for thing in things:
+            thing["metadata"]["annotations"] = {**thing["metadata"].get("annotations", {}), **marks}
+        return things
 
-def pod_of(thing: Object) -> Pod | None:
+
+def pod_of(thing: Object, namespace: str = "") -> Pod | None:
     """The pod in a workload, in a pod itself, or none."""
     kind, template = thing["kind"], thing
     if kind in {*SCALED, "Job", "ReplicaSet"}:
@@ -145,7 +164,13 @@ def pod_of(thing: Object) -> Pod | None:
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         spec=template["spec"],
+        namespace=namespace,
     )
+
+
+def place(namespace: str, name: str) -> str:
+    """How a release's ``objects`` call what is in a pod's ``namespace``."""
+    return f"{namespace}/{name}" if namespace else name
 
 
 def parse(text: str) -> list[Object]:
@@ -160,7 +185,9 @@ def render(
     over: Iterable[Object] | None = None,
 ) -> Release:
     """The release, or Helm's error. ``over``: the objects that are in the cluster already; without, it is not asked."""
-    with helm_python.Chart.load(CHARTS / chart) as loaded:
+    with without_notes_on_links():
+        loaded = helm_python.Chart.load(CHARTS / chart)  # each time: rendering takes out the subcharts that are off
+    with loaded:
         if over is None:
             files = loaded.render(values, name=name, namespace=namespace)
         else:
@@ -175,10 +202,25 @@ def render(
         if path.endswith("NOTES.txt"):
             continue
         for thing in parse(text):
-            key = (thing["kind"], thing["metadata"]["name"])
+            given = thing["metadata"].get("namespace", namespace)
+            key = (thing["kind"], place("" if given == namespace else given, thing["metadata"]["name"]))
             assert key not in objects, f"{path} makes {key} a second time"
             objects[key] = thing
     return Release(Path(chart).name, name, namespace, objects, notes, values or {})
+
+
+@contextmanager
+def without_notes_on_links() -> Iterator[None]:
+    """Helm writes to stderr, with each load, that an umbrella's charts are symbolic links. All else that it writes passes."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr.fileno(), 2)
+            said.seek(0)
+            stderr.writelines(line for line in said if b"INFO found symbolic link in path" not in line)
 
 
 def refusal(chart: str, values: dict[str, Any], name: str = "fti") -> str:

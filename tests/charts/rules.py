@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.charts.harness import SCALED, Pod, Release
+from tests.charts.harness import SCALED, Pod, Release, place
 
-TOKEN_ALLOWED = {("airflow", "scheduler"), ("airflow", "triggerer")}
+TOKEN_ALLOWED = {("airflow", "scheduler"), ("airflow", "triggerer"), ("fti", "cleanup")}
 """Chart and component of the pods that talk to the Kubernetes API. No other has a token."""
 NO_POLICY: set[tuple[str, str]] = set()
 """Chart and component of pods that no network policy closes."""
@@ -166,24 +166,31 @@ def object_labels(release: Release) -> Iterator[str]:
 
 
 def selectors(release: Release) -> Iterator[str]:
-    """Each meets the pods it is for, by labels that no upgrade changes."""
-    pods = list(release.pods())
-    for thing in release.kind(*SCALED):
+    """Each meets the pods it is for, by labels that no upgrade changes. It meets none of another namespace."""
+    for namespace, thing in _in_namespaces(release, *SCALED):
         owner, wanted = _name(thing), thing["spec"]["selector"]["matchLabels"]
         if set(wanted) != {f"app.kubernetes.io/{part}" for part in ("name", "instance", "component")}:
             yield f"{owner} selects by {sorted(wanted)}"
-        if [p.owner for p in pods if _meets(p, wanted)] != [owner]:
-            yield f"{owner} selects {[p.owner for p in pods if _meets(p, wanted)]}"
-    for service in release.kind("Service"):
+        owners = [p.owner for p in release.pods() if p.namespace == namespace and _meets(p, wanted)]
+        if owners != [owner]:
+            yield f"{owner} selects {owners}"
+    for namespace, service in _in_namespaces(release, "Service"):
         if "selector" not in service["spec"]:
             continue
-        met = [p for p in pods if _meets(p, service["spec"]["selector"])]
+        met = [p for p in release.pods() if p.namespace == namespace and _meets(p, service["spec"]["selector"])]
         if len(met) != 1:
             yield f"{_name(service)} leads to {[p.owner for p in met]}"
         names = {port.get("name") for p in met for c in p.containers for port in c.get("ports", [])}
         for port in service["spec"]["ports"]:
             if port["targetPort"] not in names:
                 yield f"{_name(service)} leads to the port {port['targetPort']}, which its pod does not name"
+
+
+def _in_namespaces(release: Release, *kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Objects with their namespaces as pods have them: empty for the release's own."""
+    for (kind, name), thing in release.objects.items():
+        if kind in kinds:
+            yield name.rpartition("/")[0], thing
 
 
 def _name(thing: dict[str, Any]) -> str:
@@ -195,20 +202,22 @@ def _meets(pod: Pod, wanted: dict[str, str]) -> bool:
 
 
 def closed(release: Release) -> Iterator[str]:
-    """Each pod is closed by a policy in both directions, and each policy of its namespace meets a pod."""
-    here = (None, release.namespace)
-    policies = [p for p in release.kind("NetworkPolicy") if p["metadata"].get("namespace") in here]
+    """Each pod is closed by a policy in both directions, and each policy meets a pod.
+
+    But for those of another namespace: there they are for pods that others start too.
+    """
+    policies = list(_in_namespaces(release, "NetworkPolicy"))
     pods = list(release.pods())
-    for policy in policies:
+    for namespace, policy in policies:
         chosen = policy["spec"]["podSelector"].get("matchLabels", {})
-        if not any(_meets(pod, chosen) for pod in pods):
+        if not namespace and not any(_meets(pod, chosen) for pod in pods if not pod.namespace):
             yield f"{_name(policy)} meets no pod"
     for pod in pods:
         own = (pod.labels.get("app.kubernetes.io/name", ""), pod.labels.get("app.kubernetes.io/component", ""))
         directions = {
             direction
-            for policy in policies
-            if _meets(pod, policy["spec"]["podSelector"].get("matchLabels", {}))
+            for namespace, policy in policies
+            if namespace == pod.namespace and _meets(pod, policy["spec"]["podSelector"].get("matchLabels", {}))
             for direction in policy["spec"].get("policyTypes", [])
         }
         if directions != {"Ingress", "Egress"} and own not in NO_POLICY:
@@ -216,9 +225,10 @@ def closed(release: Release) -> Iterator[str]:
 
 
 def names(release: Release) -> Iterator[str]:
-    for kind, name in release.objects:
-        # The label controller-revision-hash is the StatefulSet's name and eleven characters.
-        if len(name) > (52 if kind == "StatefulSet" else 63):
+    for kind, path in release.objects:
+        name = path.rpartition("/")[2]
+        # The label controller-revision-hash is the StatefulSet's name and eleven characters; a CronJob's Job adds as many.
+        if len(name) > (52 if kind in ("StatefulSet", "CronJob") else 63):
             yield f"{kind}/{name} is {len(name)} characters long"
 
 
@@ -239,12 +249,16 @@ def checksums(release: Release) -> Iterator[str]:
 
 
 def references(release: Release) -> Iterator[str]:
-    """What a pod needs is made by the release, or named in its values."""
+    """What a pod needs is made by the release in the pod's namespace, or named in its values."""
     foreign = json.dumps(release.values).replace("{{ .Release.Name }}", release.name)
     for pod in release.pods():
         account = pod.spec.get("serviceAccountName", "default")
         for kind, name in {*pod.references(), ("ServiceAccount", account)}:
-            if (kind, name) not in release.objects and name != "default" and f'"{name}"' not in foreign:
+            if (
+                (kind, place(pod.namespace, name)) not in release.objects
+                and name != "default"
+                and f'"{name}"' not in foreign
+            ):
                 yield f"{pod.owner} needs the {kind} {name}, which nobody makes"
 
 

@@ -74,12 +74,12 @@ def test_the_roles_hold_just_the_calls_that_the_operator_makes() -> None:
         if kind == "Role"
     }
     assert rights == {
-        "fti-airflow-scheduler": {
+        "jobs/fti-airflow-scheduler": {
             "pods": {"create", "get", "list", "patch", "delete"},
             "pods/log": {"get"},
             "events": {"list"},
         },
-        "fti-airflow-triggerer": {"pods": {"get", "delete"}, "pods/log": {"get"}, "events": {"watch"}},
+        "jobs/fti-airflow-triggerer": {"pods": {"get", "delete"}, "pods/log": {"get"}, "events": {"watch"}},
     }
     assert all(rule["apiGroups"] == [""] for role in release.kind("Role") for rule in role["rules"])
     assert not release.kind("ClusterRole", "ClusterRoleBinding")
@@ -246,7 +246,7 @@ def test_a_rotation_changes_one_secret_and_restarts_its_readers(
     values: dict[str, Any], secret: str, restarts: set[str]
 ) -> None:
     first = render("airflow", default_values("airflow"), over=[])
-    second = render("airflow", merged(default_values("airflow"), values), over=first.objects.values())
+    second = render("airflow", merged(default_values("airflow"), values), over=first.installed())
     changed = {s["metadata"]["name"] for s in first.kind("Secret") if s not in second.kind("Secret")}
     assert changed == {f"fti-airflow-{secret}"}
     key = f"checksum/fti-airflow-{secret}"
@@ -333,20 +333,24 @@ def test_one_claim_holds_the_logs_of_all_that_write_or_read_them() -> None:
 
 def test_what_passes_is_the_table_alone() -> None:
     release = airflow(jobs={"namespace": "jobs"})
-    passes = set()
+    passes, clients = set(), set()
     for (kind, name), policy in release.objects.items():
         if kind == "NetworkPolicy":
             own = name.removeprefix("fti-airflow-")
             for rule in policy["spec"]["ingress"]:
                 for peer in rule["from"]:
-                    other = peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
-                    passes |= {(other, own, port["port"]) for port in rule["ports"]}
+                    chosen = peer["podSelector"]["matchLabels"]
+                    if other := chosen.get("app.kubernetes.io/component"):
+                        passes |= {(other, own, port["port"]) for port in rule["ports"]}
+                    else:
+                        clients |= {(json.dumps(chosen), own, port["port"]) for port in rule["ports"]}
     assert passes == {
         *((part, "database", 5432) for part in (*PARTS, "migrations")),
         *((part, "api-server", 8080) for part in ("scheduler", "dag-processor", "triggerer", "test")),
         ("api-server", "scheduler", 8793),
         ("api-server", "triggerer", 8794),
     }
+    assert clients == {('{"fti-airflow-client": "true"}', "api-server", 8080)}
     leaves = {
         (
             name.removeprefix("fti-airflow-"),
@@ -496,9 +500,15 @@ def test_agrees_with_the_launchers_settings() -> None:
     assert read.image("bronze") == "registry.example.com/mirror/fraud-bronze:1.2.4"
     assert (read.service_account, read.config_map, read.secret) == ("jobs-account", "jobs-settings", "jobs-logins")
     assert read.image_pull_secret == "jobs-registry"
+    assert (read.spark_executors, read.spark_executor_cores, read.spark_executor_cpu) == (3, 2, "500m")
+    assert (read.spark_executor_memory, read.spark_service_account) == ("2g", "jobs-drivers")
+    assert (read.spark_executor_template, read.instance) == ("jobs-executor", "fti")
     plain, default = LauncherSettings.from_env(config(airflow())), LauncherSettings()
-    for field in ("service_account", "config_map", "secret", "image_prefix", "image_pull_secret"):
-        assert getattr(plain, field) == getattr(default, field)
+    by_the_release = {"launcher", "schedule", "image_tag", "namespace"}
+    differ = {field for field in vars(default) if getattr(plain, field) != getattr(default, field)}
+    assert differ == by_the_release
+    one = LauncherSettings.from_env(config(airflow(jobs={"spark": {"executors": 1}})))
+    assert {field for field in vars(default) if getattr(one, field) != getattr(plain, field)} == {"spark_executors"}
 
 
 def test_the_jobs_images_have_a_tag_of_their_own() -> None:

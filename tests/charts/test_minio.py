@@ -109,19 +109,20 @@ def test_a_change_of_the_login_restarts_the_server() -> None:
     assert own[0] == own[1] != own[2]
 
 
-def test_clients_reach_the_store_and_named_peers_the_console_too() -> None:
-    peer = {"ipBlock": {"cidr": "10.0.0.0/8"}}
-    policy = minio(networkPolicy={"ingressFrom": [peer]}).objects["NetworkPolicy", "fti-minio"]["spec"]
+def test_clients_reach_the_store_and_callers_from_outside_the_console_too() -> None:
+    peer, caller = {"namespaceSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    release = minio(networkPolicy={"ingressFrom": [peer], "externalFrom": [caller]})
+    policy = release.objects["NetworkPolicy", "fti-minio"]["spec"]
     label = {"podSelector": {"matchLabels": {"fti-minio-client": "true"}}}
     opened = [(rule["from"], [port["port"] for port in rule["ports"]]) for rule in policy["ingress"]]
-    assert opened == [([label], ["s3"]), ([peer], ["s3", "console"])]
+    assert opened == [([label, peer], ["s3"]), ([caller], ["s3", "console"])]
     assert policy["egress"] == []
     for component in ("buckets", "test"):
         assert minio().pod(component).labels["fti-minio-client"] == "true"
 
 
 def test_without_the_console_nothing_leads_to_it() -> None:
-    release = minio(console={"enabled": False}, networkPolicy={"ingressFrom": [{"podSelector": {}}]})
+    release = minio(console={"enabled": False}, networkPolicy={"externalFrom": [{"podSelector": {}}]})
     (server,) = release.pod("server").containers
     assert {"name": "MINIO_BROWSER", "value": "off"} in server["env"]
     assert "9001" not in json.dumps([thing for key, thing in release.objects.items() if key[0] != "StatefulSet"])

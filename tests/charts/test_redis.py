@@ -72,8 +72,8 @@ def test_a_changed_rotation_restarts_the_server_with_a_secret_of_ones_own() -> N
 
 def test_a_changed_rotation_makes_a_new_password_and_restarts_the_server() -> None:
     first = render("redis", over=[])
-    second = render("redis", {"auth": {"rotation": 2}}, over=first.objects.values())
-    third = render("redis", {"auth": {"rotation": 2}}, over=second.objects.values())
+    second = render("redis", {"auth": {"rotation": 2}}, over=first.installed())
+    third = render("redis", {"auth": {"rotation": 2}}, over=second.installed())
     passwords = [release.one("Secret")["data"]["password"] for release in (first, second, third)]
     checksums = [release.pod("server").annotations["checksum/fti-redis-auth"] for release in (first, second, third)]
     for seen in (passwords, checksums):
@@ -107,7 +107,7 @@ def test_without_persistence_nothing_is_written() -> None:
     assert {"name": "data", "emptyDir": {}} in release.pod("server").spec["volumes"]
 
 
-def test_only_clients_get_in_and_nothing_gets_out() -> None:
+def test_only_clients_and_who_is_named_get_in_and_nothing_gets_out() -> None:
     release = render("redis")
     policy = release.objects["NetworkPolicy", "fti-redis"]["spec"]
     assert policy["egress"] == []
@@ -118,6 +118,11 @@ def test_only_clients_get_in_and_nothing_gets_out() -> None:
         }
     ]
     assert release.pod("test").labels["fti-redis-client"] == "true"
+    label = {"podSelector": {"matchLabels": {"fti-redis-client": "true"}}}
+    peer, caller = {"namespaceSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    release = render("redis", {"networkPolicy": {"ingressFrom": [peer], "externalFrom": [caller]}})
+    (rule,) = release.objects["NetworkPolicy", "fti-redis"]["spec"]["ingress"]
+    assert rule["from"] == [label, peer, caller]
 
 
 def test_the_notes_name_what_is_needed() -> None:

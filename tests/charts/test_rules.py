@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.charts import rules
-from tests.charts.harness import Pod, Release, parse, pod_of, render
+from tests.charts.harness import Pod, Release, parse, place, pod_of, render
 
 GOOD = """
 apiVersion: apps/v1
@@ -130,6 +130,8 @@ BAD_RELEASES = [
     (rules.closed, ("NetworkPolicy", "fti-redis", {"spec": {"policyTypes": ["Ingress"]}})),
     (rules.closed, ("NetworkPolicy", "fti-redis-test", {"spec": {"podSelector": {"matchLabels": {"x": "y"}}}})),
     (rules.names, ("StatefulSet", "x" * 53, {"kind": "StatefulSet"})),
+    (rules.names, ("CronJob", f"jobs/{'x' * 53}", {"kind": "CronJob"})),
+    (rules.names, ("Secret", f"jobs/{'x' * 64}", {"kind": "Secret"})),
     (rules.hooks, ("Secret", "fti-redis-auth", {"metadata": {"annotations": {"helm.sh/hook": "pre-install"}}})),
     (rules.checksums, ("StatefulSet", "fti-redis", {"spec": {"template": {"metadata": {"annotations": None}}}})),
     (rules.references, ("StatefulSet", "fti-redis", {"spec": {"template": {"spec": {"serviceAccountName": "x"}}}})),
@@ -143,6 +145,51 @@ BAD_RELEASES = [
 @pytest.mark.parametrize(("rule", "change"), BAD_RELEASES, ids=lambda x: getattr(x, "__name__", "release"))
 def test_each_release_rule_sees_its_faults(rule: rules.ReleaseRule, change: tuple[str, str, dict[str, Any]]) -> None:
     assert list(rule(release_with(*change)))
+
+
+def moved(release: Release, *keys: tuple[str, str]) -> Release:
+    """The release with some of its objects in another namespace."""
+    objects = {}
+    for (kind, name), thing in release.objects.items():
+        if (kind, name) in keys:
+            objects[kind, place("jobs", name)] = laid(thing, {"metadata": {"namespace": "jobs"}})
+        else:
+            objects[kind, name] = thing
+    return Release(release.chart, release.name, release.namespace, objects)
+
+
+APART = [
+    (rules.selectors, ("Service", "fti-redis")),
+    (rules.selectors, ("StatefulSet", "fti-redis")),
+    (rules.closed, ("NetworkPolicy", "fti-redis")),
+    (rules.closed, ("StatefulSet", "fti-redis")),
+    (rules.references, ("Secret", "fti-redis-auth")),
+    (rules.references, ("ServiceAccount", "fti-redis")),
+    (rules.references, ("Pod", "fti-redis-test")),
+]
+
+
+@pytest.mark.parametrize(("rule", "key"), APART, ids=lambda x: getattr(x, "__name__", "") or "/".join(x))
+def test_each_rule_of_what_belongs_together_sees_one_that_is_in_another_namespace(
+    rule: rules.ReleaseRule, key: tuple[str, str]
+) -> None:
+    assert list(rule(moved(render("redis"), key)))
+
+
+def test_a_release_holds_every_rule_in_whatever_namespace_its_objects_are() -> None:
+    release = render("redis")
+    elsewhere = moved(release, *release.objects)
+    assert {pod.namespace for pod in elsewhere.pods()} == {"jobs"}
+    for where in (release, elsewhere):
+        assert [fault for rule in rules.RELEASE_RULES for fault in rule(where)] == []
+
+
+def test_a_workload_selects_no_pod_of_another_namespace() -> None:
+    """Two of the same labels, each in its namespace, as two releases of one name would have them."""
+    one = render("redis")
+    two = moved(one, *one.objects)
+    both = Release(one.chart, one.name, one.namespace, {**one.objects, **two.objects})
+    assert list(rules.selectors(both)) == []
 
 
 def test_every_release_rule_has_a_fault_to_see() -> None:

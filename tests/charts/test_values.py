@@ -87,7 +87,10 @@ def test_a_wrong_type_is_refused_wherever_it_is(chart: str) -> None:
             kind = node["type"] if isinstance(node["type"], str) else "array"
             value = wrong[kind] if isinstance(node["type"], str) else True
             message = refusal(chart, merged(default_values(chart), at(path, value)))
-            assert f"at '/{'/'.join(path)}'" in message
+            if CHARTS.joinpath(chart, "charts", *path).exists():  # a subchart's values: Helm asks no schema
+                assert f"type mismatch on {path[0]}" in message
+            else:
+                assert f"at '/{'/'.join(path)}'" in message
 
 
 def said_to(chart: str, entry: dict[str, Any]) -> str:

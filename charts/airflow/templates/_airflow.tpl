@@ -141,6 +141,9 @@ imagePullPolicy: IfNotPresent
 {{- if .executors }}
 {{- $_ := set $ours "FTI_SPARK_EXECUTORS" (toString .executors) }}
 {{- $_ := set $ours "FTI_SPARK_EXECUTOR_CORES" (toString .executorCores) }}
+{{- with .executorCpu }}
+{{- $_ := set $ours "FTI_SPARK_EXECUTOR_CPU" . }}
+{{- end }}
 {{- $_ := set $ours "FTI_SPARK_EXECUTOR_MEMORY" .executorMemory }}
 {{- $_ := set $ours "FTI_SPARK_SERVICE_ACCOUNT" .serviceAccount }}
 {{- $_ := set $ours "FTI_SPARK_EXECUTOR_TEMPLATE" .executorTemplate }}
@@ -205,7 +208,11 @@ imagePullPolicy: IfNotPresent
 {{- end }}
 
 {{- define "airflow.jobsNamespace" -}}
-{{- tpl .Values.jobs.namespace . | default .Release.Namespace }}
+{{- $name := tpl .Values.jobs.namespace . | default .Release.Namespace }}
+{{- if not (regexMatch "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" $name) }}
+{{- fail (printf "jobs.namespace is %q: the name of a namespace has at most 63 letters a to z, digits and hyphens." $name) }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{/* The pod label that opens the way to the API server. */}}

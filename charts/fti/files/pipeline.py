@@ -53,7 +53,10 @@ class Airflow:
             state = self.api("GET", f"dags/{dag}/dagRuns/{run}")["state"]
             tasks = self.api("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
             for task in sorted(tasks, key=lambda task: task["start_date"] or "9"):
-                if task["state"] in ("success", "failed", "skipped", "upstream_failed") and task["task_id"] not in shown:
+                if (
+                    task["state"] in ("success", "failed", "skipped", "upstream_failed")
+                    and task["task_id"] not in shown
+                ):
                     shown[task["task_id"]] = task
                     print(f"  {task['task_id']:<12} {task['state']} {task['duration'] or 0:6.1f} s", flush=True)
             if state in ("success", "failed"):
