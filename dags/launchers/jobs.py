@@ -18,6 +18,8 @@ class JobSpec:
     """Requested and the limit: above it the job is killed, not its neighbours."""
     timeout: timedelta = timedelta(hours=6)
     """For a long backfill; a day takes minutes."""
+    spark: bool = False
+    """Its work can be spread over several pods (see ``spark.py``)."""
 
 
 JOBS = {
@@ -32,12 +34,14 @@ JOBS = {
         "Checks every landed line: valid ones go to `bronze/transactions/`, bad ones to `bronze/quarantine/` with a reason.",
         cpu="500m",
         memory_mib=2560,
+        spark=True,
     ),
     "features": JobSpec(
         "Compute features",
         "Computes the feature products of each event day to `silver/features/`.",
         cpu="500m",
         memory_mib=2560,
+        spark=True,
     ),
     "materialize": JobSpec(
         "Load the online store",

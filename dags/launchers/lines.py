@@ -1,9 +1,10 @@
-"""The level that a line of a job's log carries into the task log."""
+"""The lines of a job's log: their level in the task log, and which of a pod's are still to be told."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 
 _LEVELS = {"warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
 
@@ -16,3 +17,16 @@ def level(line: str) -> int:
         return _LEVELS.get(json.loads(line).get("level", ""), logging.INFO)
     except ValueError:
         return logging.INFO
+
+
+def untold(stamped: Iterable[str], told: str) -> Iterator[tuple[str, str]]:
+    """Time and text of each line that is later than the last one told.
+
+    Args:
+        stamped: lines that begin with their time, as Kubernetes writes it: in nanoseconds, all of one length.
+        told: the time of the last line that was told; empty if there is none.
+    """
+    for line in stamped:
+        stamp, _, text = line.rstrip("\r\n").partition(" ")
+        if stamp > told:
+            yield stamp, text

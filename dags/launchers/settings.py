@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 LAUNCHERS = ("process", "docker", "kubernetes")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,11 +27,20 @@ class LauncherSettings:
 
     docker_network: str = "fti"  # FTI_DOCKER_NETWORK
 
+    instance: str = "fti"  # FTI_INSTANCE: the Helm release, as a label of every pod
     namespace: str = "fti"  # FTI_JOB_NAMESPACE
     service_account: str = "fti-jobs"  # FTI_JOB_SERVICE_ACCOUNT
     config_map: str = "fti-jobs"  # FTI_JOB_CONFIG_MAP: the jobs' settings
     secret: str = "fti-jobs"  # FTI_JOB_SECRET: the jobs' credentials
     image_pull_secret: str = ""  # FTI_IMAGE_PULL_SECRET
+
+    # The jobs that use Spark, spread over pods (kubernetes). Each executor has the job's own image.
+    spark_executors: int = 0  # FTI_SPARK_EXECUTORS: how many; 0: the job's pod works alone
+    spark_executor_cores: int = 1  # FTI_SPARK_EXECUTOR_CORES: tasks at once in each
+    spark_executor_cpu: str = ""  # FTI_SPARK_EXECUTOR_CPU: requested by each, such as `500m`; a core for each task
+    spark_executor_memory: str = "1g"  # FTI_SPARK_EXECUTOR_MEMORY: JVM heap of each
+    spark_service_account: str = "fti-spark"  # FTI_SPARK_SERVICE_ACCOUNT: of the driver, which starts the executors
+    spark_executor_template: str = "fti-spark-executor"  # FTI_SPARK_EXECUTOR_TEMPLATE: ConfigMap with executor.yaml
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> LauncherSettings:
@@ -39,24 +50,38 @@ class LauncherSettings:
             ValueError: naming every wrong variable at once. Airflow shows it as the DAG's import error.
         """
         given = {field: environ[name] for field, name in _VARIABLES.items() if environ.get(name)}
-        launcher, tag, retries = given.get("launcher", "process"), given.get("image_tag", ""), given.get("retries", "2")
+        launcher, tag = given.get("launcher", "process"), given.get("image_tag", "")
         problems = []
         if launcher not in LAUNCHERS:
             problems.append(f"FTI_LAUNCHER is {launcher!r}, use one of {', '.join(LAUNCHERS)}")
         if launcher != "process" and tag in ("", "latest"):
             problems.append(f"FTI_IMAGE_TAG is {tag or 'not set'}, name the immutable tag of the jobs' images")
-        if not retries.isdecimal():
-            problems.append(f"FTI_TASK_RETRIES is {retries!r}, use a number such as 2")
+        for field, (pattern, example) in _FORMS.items():
+            if field in given and not re.fullmatch(pattern, given[field]):
+                problems.append(f"{_VARIABLES[field]} is {given[field]!r}, use {example}")
         if problems:
             raise ValueError(f"Wrong launcher settings: {'; '.join(problems)}.")
-        text = {field: value for field, value in given.items() if field not in ("retries", "jobs_home")}
-        return cls(retries=int(retries), jobs_home=Path(given.get("jobs_home", REPOSITORY)), **text)
+        return cls(**{field: _TYPES.get(field, str)(value) for field, value in given.items()})
 
     def image(self, job: str) -> str:
         """The job's own image."""
         return f"{self.image_prefix}{job}:{self.image_tag}"
 
 
+_NUMBER = r"\d{1,4}"
+_FORMS = {
+    "retries": (_NUMBER, "a number such as 2"),
+    "spark_executors": (_NUMBER, "a number such as 2"),
+    "spark_executor_cores": (r"[1-9]\d{0,2}", "a number such as 1"),
+    "spark_executor_cpu": (r"\d+(\.\d+)?m?", "a quantity such as 500m"),
+    "spark_executor_memory": (r"[1-9]\d*[mg]", "a size such as 1g"),
+}
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "retries": int,
+    "jobs_home": Path,
+    "spark_executors": int,
+    "spark_executor_cores": int,
+}
 _VARIABLES = {
     "launcher": "FTI_LAUNCHER",
     "retries": "FTI_TASK_RETRIES",
@@ -65,9 +90,16 @@ _VARIABLES = {
     "image_prefix": "FTI_IMAGE_PREFIX",
     "image_tag": "FTI_IMAGE_TAG",
     "docker_network": "FTI_DOCKER_NETWORK",
+    "instance": "FTI_INSTANCE",
     "namespace": "FTI_JOB_NAMESPACE",
     "service_account": "FTI_JOB_SERVICE_ACCOUNT",
     "config_map": "FTI_JOB_CONFIG_MAP",
     "secret": "FTI_JOB_SECRET",
     "image_pull_secret": "FTI_IMAGE_PULL_SECRET",
+    "spark_executors": "FTI_SPARK_EXECUTORS",
+    "spark_executor_cores": "FTI_SPARK_EXECUTOR_CORES",
+    "spark_executor_cpu": "FTI_SPARK_EXECUTOR_CPU",
+    "spark_executor_memory": "FTI_SPARK_EXECUTOR_MEMORY",
+    "spark_service_account": "FTI_SPARK_SERVICE_ACCOUNT",
+    "spark_executor_template": "FTI_SPARK_EXECUTOR_TEMPLATE",
 }

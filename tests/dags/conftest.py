@@ -35,13 +35,15 @@ LAUNCHERS = {
     "docker": {"FTI_IMAGE_TAG": "1.2.3", "FTI_DOCKER_NETWORK": "stack"},
     "kubernetes": {"FTI_IMAGE_TAG": "1.2.3", "FTI_IMAGE_PREFIX": "registry.local/fti-", "FTI_JOB_NAMESPACE": "jobs"},
 }
+# The same operators with other settings; what holds for all DAGs is not asked of them again.
+VARIANTS = {**LAUNCHERS, "spark": {**LAUNCHERS["kubernetes"], "FTI_LAUNCHER": "kubernetes", "FTI_SPARK_EXECUTORS": "2"}}
 
 
 @cache
 def load_dags(launcher: str) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
-    with patch.dict(os.environ, {"FTI_LAUNCHER": launcher, **LAUNCHERS[launcher]}):
+    with patch.dict(os.environ, {"FTI_LAUNCHER": launcher, **VARIANTS[launcher]}):
         return DagBag(dag_folder=DAGS, bundle_name="dags-folder")
 
 

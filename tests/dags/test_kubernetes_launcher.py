@@ -1,15 +1,18 @@
-"""The pod of each job, as it would be sent to a cluster, and the reason that a failed one ends its task with."""
+"""The pod of each job, as it would be sent to a cluster."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubernetes.client import ApiClient
-from kubernetes.client import models as k8s
+
+from tests.charts import rules
+from tests.charts.harness import KUBERNETES, pod_of, valid
 
 JOBS = ("generate", "bronze", "features", "materialize", "verify")
 RFC_1123 = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -28,6 +31,43 @@ def task(render: Callable[..., Any], job: str) -> Any:
 @pytest.fixture
 def pod(task: Any) -> dict[str, Any]:
     return ApiClient().sanitize_for_serialization(task.build_pod_request_obj(dry_run=True))
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("launcher", ["kubernetes", "spark"])
+def test_pod_passes_the_gate_of_the_charts_pods(
+    render: Callable[..., Any], launcher: str, job: str, version: str
+) -> None:
+    task = render(launcher, job, partition_key="2026-02-14")
+    thing = ApiClient().sanitize_for_serialization(task.build_pod_request_obj(dry_run=True))
+    valid(thing, version)
+    pod = pod_of(thing)
+    assert pod
+    drives = launcher == "spark" and job in ("bronze", "features")
+    faults = {rule.__name__: list(rule(pod)) for rule in rules.POD_RULES}
+    assert {name: found for name, found in faults.items() if found} == (
+        {"no_token": ["it gets a service account token"]} if drives else {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("run_id", "begins"),
+    [
+        ("scheduled__1", "scheduled__1"),
+        ("manual__2026-03-01T02:00:00+00:00", "manual__2026-03-01T02"),
+        ("~nightly:2026+03.", "nightly202603"),
+        ("x" * 250, "xxx"),
+    ],
+)
+def test_pod_names_its_run_and_try_whatever_they_are_called(
+    render: Callable[..., Any], run_id: str, begins: str
+) -> None:
+    task = render("kubernetes", "bronze")
+    ti = SimpleNamespace(dag_id="feature_pipeline", task_id="bronze", run_id=run_id, map_index=-1, try_number=2)
+    labels = task._get_ti_pod_labels({"ti": ti, "run_id": run_id, "dag": task.dag})
+    assert labels["try_number"] == "2"
+    assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", labels["run_id"])
+    assert labels["run_id"].startswith(begins)
 
 
 def test_image_is_the_jobs_own_with_an_immutable_tag(pod: dict[str, Any], job: str) -> None:
@@ -92,6 +132,7 @@ def test_no_credential_of_this_process_gets_into_the_pod(
 def test_pod_can_be_found_by_its_labels(pod: dict[str, Any], job: str) -> None:
     labels = pod["metadata"]["labels"]
     assert labels["app.kubernetes.io/component"] == job
+    assert labels["app.kubernetes.io/instance"] == "fti"
     assert labels["app.kubernetes.io/part-of"] == "fti"
     assert labels["app.kubernetes.io/managed-by"] == "airflow"
 
@@ -102,14 +143,14 @@ def test_pod_name_is_valid_in_its_namespace(pod: dict[str, Any], job: str) -> No
     assert RFC_1123.fullmatch(pod["metadata"]["name"])
 
 
-def test_pod_ends_and_tells_why(pod: dict[str, Any], task: Any) -> None:
-    assert pod["spec"]["activeDeadlineSeconds"] == task.execution_timeout.total_seconds()
+def test_pod_ends_by_itself_before_its_task_gives_up(pod: dict[str, Any], task: Any, job: str) -> None:
+    from launchers.jobs import JOBS as TABLE
+
+    assert pod["spec"]["activeDeadlineSeconds"] == TABLE[job].timeout.total_seconds()
+    assert pod["spec"]["activeDeadlineSeconds"] + 420 < task.execution_timeout.total_seconds()
     assert pod["spec"]["restartPolicy"] == "Never"
     assert pod["spec"]["terminationGracePeriodSeconds"] == 30
     assert pod["spec"]["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
-    assert (task.startup_timeout_seconds, task.schedule_timeout_seconds) == (300, 120)
-    assert (task.log_events_on_failure, task.log_pod_spec_on_failure) == (True, False)
-    assert task.on_finish_action == "keep_pod"
 
 
 def test_no_process_waits_for_the_pod_and_no_sidecar_is_pulled(pod: dict[str, Any], task: Any) -> None:
@@ -118,59 +159,57 @@ def test_no_process_waits_for_the_pod_and_no_sidecar_is_pulled(pod: dict[str, An
     assert len(pod["spec"]["containers"]) == 1
 
 
-def status(**fields: Any) -> k8s.V1Pod:
-    return k8s.V1Pod(status=k8s.V1PodStatus(phase="Failed", **fields))
+@pytest.fixture
+def driver(render: Callable[..., Any]) -> dict[str, Any]:
+    task = render("spark", "features", partition_key="2026-02-14")
+    return ApiClient().sanitize_for_serialization(task.build_pod_request_obj(dry_run=True))
 
 
-def base(state: k8s.V1ContainerState) -> list[k8s.V1ContainerStatus]:
-    return [k8s.V1ContainerStatus(name="base", state=state, image="", image_id="", ready=False, restart_count=0)]
+def test_driver_may_start_executors_and_finds_its_template(driver: dict[str, Any]) -> None:
+    assert driver["spec"]["serviceAccountName"] == "fti-spark"
+    assert driver["spec"]["automountServiceAccountToken"] is True
+    assert {"name": "executor", "configMap": {"name": "fti-spark-executor"}} in driver["spec"]["volumes"]
+    mounted = {"name": "executor", "mountPath": "/etc/fti-spark", "readOnly": True}
+    assert mounted in driver["spec"]["containers"][0]["volumeMounts"]
 
 
-def terminated(code: int, reason: str = "Error") -> k8s.V1Pod:
-    return status(
-        container_statuses=base(
-            k8s.V1ContainerState(terminated=k8s.V1ContainerStateTerminated(exit_code=code, reason=reason))
-        )
+def test_driver_is_found_by_its_pods_address_and_asks_for_executors_of_its_image(driver: dict[str, Any]) -> None:
+    from jobs.common.settings import Settings
+
+    env = {entry["name"]: entry for entry in driver["spec"]["containers"][0]["env"]}
+    assert env["SPARK_MASTER"]["value"] == "k8s://https://kubernetes.default.svc:443"
+    names = list(env)
+    assert max(names.index("POD_IP"), names.index("POD_NAME")) < names.index("SPARK_CONF"), (
+        "or $(POD_IP) stays as it is"
     )
+    conf = Settings(spark_conf=env["SPARK_CONF"]["value"]).spark_settings
+    assert conf["spark.driver.host"] == "$(POD_IP)"
+    assert conf["spark.kubernetes.driver.pod.name"] == "$(POD_NAME)"
+    assert conf["spark.kubernetes.container.image"] == driver["spec"]["containers"][0]["image"]
+    assert conf["spark.executor.instances"] == "2"
+    assert conf["spark.executor.memoryOverhead"] == "896m"
 
 
-PULL = k8s.V1ContainerState(waiting=k8s.V1ContainerStateWaiting(reason="ErrImagePull", message="not found"))
-UNMET = k8s.V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="0/1 nodes")
+@pytest.mark.parametrize("other", ["generate", "materialize", "verify"])
+def test_a_job_without_spark_is_no_driver(render: Callable[..., Any], other: str) -> None:
+    pods = [render(launcher, other).build_pod_request_obj(dry_run=True) for launcher in ("kubernetes", "spark")]
+    for pod in pods:
+        pod.metadata.name = "same"
+    assert pods[0].to_dict() == pods[1].to_dict()
 
 
 @pytest.mark.parametrize(
-    ("remote", "kind", "sentence"),
+    ("name", "value"),
     [
-        (terminated(1), "JobFailed", "Job bronze ended with exit code 1: failed, see its last error above."),
-        (terminated(2), "JobRefused", "Job bronze ended with exit code 2: wrong call or settings."),
-        (terminated(3), "JobRefused", "Job bronze ended with exit code 3: more bad data than the run allows."),
-        (terminated(137, "OOMKilled"), "JobFailed", "exit code 137: OOMKilled, it needed more than its 2560 MiB."),
-        (terminated(143), "JobFailed", "exit code 143: killed by SIGTERM."),
-        (status(container_statuses=base(PULL)), "JobFailed", "did not start: ErrImagePull (not found)."),
-        (status(reason="Evicted", message="disk"), "JobFailed", "was stopped: Evicted (disk)."),
-        (status(conditions=[UNMET]), "JobFailed", "found no node: Unschedulable (0/1 nodes)."),
-        (status(), "JobFailed", "failed without a reason in its pod's status, phase Failed."),
+        ("FTI_SPARK_EXECUTORS", "two"),
+        ("FTI_SPARK_EXECUTOR_CORES", "0"),
+        ("FTI_SPARK_EXECUTOR_CPU", "half"),
+        ("FTI_SPARK_EXECUTOR_MEMORY", "1Gi"),
+        ("FTI_TASK_RETRIES", "-1"),
     ],
 )
-def test_reason_of_a_failed_pod(remote: k8s.V1Pod, kind: str, sentence: str) -> None:
-    from launchers.kubernetes import pod_failure
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    from launchers.settings import LauncherSettings
 
-    failure = pod_failure("bronze", remote, "base")
-    assert type(failure).__name__ == kind
-    assert sentence in str(failure)
-
-
-@pytest.mark.parametrize(("code", "tried_again"), [(1, True), (2, False), (3, False)])
-def test_cleanup_raises_the_reason(
-    render: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, code: int, tried_again: bool
-) -> None:
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException
-
-    def fails(*_: Any) -> None:
-        raise AirflowException("Pod x returned a failure.")
-
-    monkeypatch.setattr(KubernetesPodOperator, "cleanup", fails)
-    with pytest.raises(AirflowException, match=f"exit code {code}") as caught:
-        render("kubernetes", "bronze").cleanup(terminated(code), terminated(code))
-    assert isinstance(caught.value, AirflowFailException) != tried_again
+    with pytest.raises(ValueError, match=f"{name} is '{value}', use a"):
+        LauncherSettings.from_env({name: value})
