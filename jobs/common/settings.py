@@ -7,6 +7,7 @@ needed where the machine or the pod has an identity.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
     spark_driver_memory: str = Field(
         "640m", description="JVM heap of the bronze and features jobs.", pattern=r"^[1-9][0-9]*[mg]$"
     )
+    spark_conf: str | None = Field(
+        None, description="Further Spark settings of these jobs, a line `name=value` each; they win over the jobs' own."
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal."
     )
@@ -53,6 +57,18 @@ class Settings(BaseSettings):
         if value is not None and not _is_address(value, ("http", "https")):
             raise ValueError("must start with http:// or https:// and name a host")
         return value
+
+    @field_validator("spark_conf")
+    @classmethod
+    def _name_value(cls, value: str | None) -> str | None:
+        if any(not re.fullmatch(r"spark\.[^\s=]+=.*", line) for line in _lines(value)):
+            raise ValueError("must be lines such as spark.executor.memory=1g")
+        return value
+
+    @property
+    def spark_settings(self) -> dict[str, str]:
+        """``spark_conf`` by name."""
+        return dict(line.split("=", 1) for line in _lines(self.spark_conf))
 
     @field_validator("redis_url")
     @classmethod
@@ -73,6 +89,10 @@ def load_settings() -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{str(e['loc'][0]).upper()} {_words(e['msg'])}" for e in error.errors())
         raise WrongCall(f"Wrong settings in the environment: {problems}.") from None
+
+
+def _lines(text: str | None) -> list[str]:
+    return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
 def _is_address(url: str, schemes: tuple[str, ...]) -> bool:

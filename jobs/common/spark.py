@@ -16,7 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.common.class_archive import archive_path
-from jobs.common.errors import JobError
+from jobs.common.errors import JobError, WrongCall
 from jobs.common.java import ensure_java
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
@@ -53,14 +53,21 @@ def spark_session(
 
     Raises:
         JobError: the lake's store is gone or full, or Spark failed; the message holds the first line of the cause.
+        WrongCall: the lake is a folder, which executors on other machines cannot share.
     """
+    if not (lake.is_s3 or settings.spark_master.startswith("local")):
+        raise WrongCall(
+            f"Lake {lake.uri}: Spark's executors at {settings.spark_master} do not share a folder of this machine. "
+            "Use a lake on s3://, or SPARK_MASTER=local[2]."
+        )
     ensure_java()
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc would keep a heap of its own for each of the JVM's threads
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(settings.spark_master).appName(app)
     s3a = _s3a(settings) if lake.is_s3 else {}
-    for key, value in {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {})}.items():
+    own = {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {}), **settings.spark_settings}
+    for key, value in own.items():
         builder = builder.config(key, str(value))
     session = None
     try:
@@ -125,6 +132,7 @@ def _jvm(settings: Settings, rows: int, archive_to: str) -> dict[str, Any]:
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.memory.fraction": 0.5,
         "spark.driver.extraJavaOptions": " ".join(options),
+        "spark.executor.extraJavaOptions": " ".join(options),  # where there are executors, they have the job's image
     }
 
 
