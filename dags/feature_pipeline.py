@@ -11,7 +11,8 @@ the run.
 works through all of them. **Your own transactions**: switch `generate` off and let your exporter write to
 `landing/` (see the landing contract in the reference).
 
-Each job can be run again at any time: unchanged input is a quick no-op, changed input overwrites its partitions.
+Each job can be run again at any time: unchanged input is a quick no-op, changed input overwrites its partitions, and
+with `force` the work is done anyway.
 Exit codes 2 (wrong call or settings) and 3 (more bad data than allowed) are not retried.
 """
 
@@ -29,6 +30,7 @@ SCHEDULE = LauncherSettings.from_env(os.environ).schedule
 START = "{{ days(params, partition_key, dag_run.run_after).start }}"
 END = "{{ days(params, partition_key, dag_run.run_after).end }}"
 DAYS = ["--start", START, "--end", END]
+WORK = [*DAYS, "{{ '--force' if params.force else '' }}"]
 
 with DAG(
     "feature_pipeline",
@@ -63,6 +65,7 @@ with DAG(
             format="date",
             description="This day's landing also holds the full card and merchant tables: the first day of a fresh lake.",
         ),
+        "force": Param(False, type="boolean", description="Work even where nothing changed since the last run."),
         "max_bad_share": Param(
             0.01, type="number", minimum=0, maximum=1, description="Share of bad lines above which bronze refuses."
         ),
@@ -72,7 +75,7 @@ with DAG(
         job_task(
             "generate",
             [
-                *DAYS,
+                *WORK,
                 "--cards={{ params.cards }}",
                 "--seed={{ params.seed }}",
                 "--format={{ params.format }}",
@@ -83,11 +86,11 @@ with DAG(
         ),
         job_task(
             "bronze",
-            [*DAYS, "--max-bad-share={{ params.max_bad_share }}"],
+            [*WORK, "--max-bad-share={{ params.max_bad_share }}"],
             outlets=[Asset("bronze")],
             trigger_rule="none_failed",  # a skipped generate is no obstacle
         ),
-        job_task("features", DAYS, outlets=[Asset("silver_features")]),
-        job_task("materialize", DAYS, outlets=[Asset("online_features")]),
+        job_task("features", WORK, outlets=[Asset("silver_features")]),
+        job_task("materialize", WORK, outlets=[Asset("online_features")]),
         job_task("verify", DAYS),
     )

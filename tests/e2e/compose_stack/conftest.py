@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from compose import stack as checks
-from tests.e2e.compose_stack.airflow_api import Airflow
+from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import Stack
 
 os.environ |= {"AWS_ACCESS_KEY_ID": "minioadmin", "AWS_SECRET_ACCESS_KEY": "minioadmin"}  # of MinIO, from this side

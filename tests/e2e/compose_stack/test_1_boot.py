@@ -7,7 +7,7 @@ import socket
 import pytest
 import requests
 
-from tests.e2e.compose_stack.airflow_api import Airflow
+from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import Stack, docker
 
 SMOKE = "00_smoke_test_stack"

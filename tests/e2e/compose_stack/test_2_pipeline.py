@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-import boto3
 import duckdb
 import pytest
 import redis
-from feast import RepoConfig
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import feast_value_type_to_python_type
 
 from embedded.summary import summarize
 from feature_repo import definitions
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
-from tests.e2e.compose_stack.airflow_api import Airflow
+from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import ROOT, Stack
+from tests.e2e.served import card_daily, compare
 
 DAG = "feature_pipeline"
 FIRST = date(2026, 1, 1)
@@ -104,41 +99,15 @@ def test_digests_equal_those_of_the_demo(first_run: str) -> None:
 
 @pytest.fixture(scope="module")
 def silver(first_run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyRelation]:
-    """The newest `card_daily`, fetched with boto3 and read with DuckDB: none of the project's own reading."""
-    folder = tmp_path_factory.mktemp("silver")
-    store = boto3.client("s3", endpoint_url=ENDPOINT, region_name="us-east-1")
-    prefix = f"silver/features/card_daily/event_date={days(DAYS)[-1]}/"
-    for number, entry in enumerate(store.list_objects_v2(Bucket="lake", Prefix=prefix)["Contents"]):
-        store.download_file("lake", entry["Key"], str(folder / f"{number}.parquet"))
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection.read_parquet(f"{folder}/*.parquet")
+    """The newest `card_daily`."""
+    with card_daily(ENDPOINT, days(DAYS)[-1], tmp_path_factory.mktemp("silver")) as relation:
+        yield relation
 
 
 def test_cards_read_back_from_redis_equal_the_lake(silver: duckdb.DuckDBPyRelation, report: list[str]) -> None:
     """Read by stock Feast's Redis store, which knows nothing of this project's own."""
-    view = definitions.card_daily
-    names = [field.name for field in view.features]
-    rows = silver.order("hash(card_id)").limit(CARDS).fetchdf().astype(object).to_dict("records")
-    assert len(rows) == CARDS
-    config = RepoConfig(
-        project="fti",
-        provider="local",
-        registry="unused.db",
-        entity_key_serialization_version=3,
-        online_store=RedisOnlineStoreConfig(connection_string="localhost:6379"),
-    )
-    keys = [EntityKey(join_keys=["card_id"], entity_values=[Value(string_val=row["card_id"])]) for row in rows]
-    served = RedisOnlineStore().online_read(config, view, keys, [*names])  # it adds to the list
-    compared = 0
-    for row, (_, values) in zip(rows, served, strict=True):
-        assert values is not None, row["card_id"]
-        for name in names:
-            online = feast_value_type_to_python_type(values[name])
-            offline = None if row[name] is None or row[name] != row[name] else row[name]
-            assert online == offline, (row["card_id"], name)
-            compared += 1
-    assert compared == CARDS * len(names)
+    compared = compare(silver, CARDS, "localhost:6379")
+    assert compared == CARDS * len(definitions.card_daily.features)
     report.append(f"read back by stock Feast: {CARDS} cards, {compared:,} values, all equal")
 
 

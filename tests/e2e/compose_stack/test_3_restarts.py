@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from embedded.summary import summarize
-from tests.e2e.compose_stack.airflow_api import Airflow
+from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import PROJECT, ROOT, Stack, docker
 from tests.e2e.compose_stack.test_2_pipeline import DAG, DAYS, FIRST, JOBS, days, demo, lake_of_the_stack
 
