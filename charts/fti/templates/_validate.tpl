@@ -19,6 +19,9 @@
 {{- if ne $login (include "minio.secretName" $minio) }}
 {{- fail (printf "airflow.s3.existingSecret is %q, but minio.auth keeps the login in %s: name the same Secret in both." $login (include "minio.secretName" $minio)) }}
 {{- end }}
+{{- if or (ne $airflow.s3.accessKey $minio.Values.auth.userKey) (ne $airflow.s3.secretKey $minio.Values.auth.passwordKey) }}
+{{- fail (printf "airflow.s3.accessKey and airflow.s3.secretKey are not minio.auth.userKey and minio.auth.passwordKey, which are %s and %s: set both to these." $minio.Values.auth.userKey $minio.Values.auth.passwordKey) }}
+{{- end }}
 {{- if ne (int64 $airflow.s3.rotation) (int64 $minio.Values.auth.rotation) }}
 {{- fail "minio.auth.rotation and airflow.s3.rotation differ: count up both, so that Airflow restarts with MinIO's new password." }}
 {{- end }}
@@ -33,6 +36,9 @@
 {{- if .Values.components.redis }}
 {{- if ne (int64 $airflow.redis.rotation) (int64 .Subcharts.redis.Values.auth.rotation) }}
 {{- fail "redis.auth.rotation and airflow.redis.rotation differ: count up both, so that Airflow restarts with Redis's new password." }}
+{{- end }}
+{{- if and .Subcharts.redis.Values.auth.existingSecret (eq (tpl $airflow.redis.existingSecret .) (include "fti.onlineStoreSecret" .)) }}
+{{- fail "redis.auth.existingSecret keeps the password, but airflow.redis.existingSecret is still the release's own: name a Secret with the store's URL, or \"\"." }}
 {{- end }}
 {{- else if eq (tpl $airflow.redis.existingSecret .) (include "fti.onlineStoreSecret" .) }}
 {{- fail "components.redis is false, but airflow.redis.existingSecret is still the release's own: name a Secret with your store's URL, or \"\"." }}
