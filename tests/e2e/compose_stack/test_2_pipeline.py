@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -20,6 +17,7 @@ from jobs.common.lake import Lake
 from jobs.common.settings import Settings
 from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import ROOT, Stack
+from tests.e2e.reference import demo_digests
 from tests.e2e.served import card_daily, compare
 
 DAG = "feature_pipeline"
@@ -33,14 +31,6 @@ CARDS = 200
 
 def days(count: int) -> list[date]:
     return [FIRST + timedelta(day) for day in range(count)]
-
-
-def demo(home: Path, *options: str) -> dict[str, str]:
-    """Runs the embedded mode with this checkout's own Python and returns its digests."""
-    command = [sys.executable, "-m", "embedded.demo", "--home", str(home), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((home / "summary.json").read_text())["digests"]
 
 
 def lake_of_the_stack() -> Lake:
@@ -94,7 +84,7 @@ def test_finished_containers_are_gone(first_run: str, stack: Stack) -> None:
 def test_digests_equal_those_of_the_demo(first_run: str) -> None:
     here = summarize(lake_of_the_stack(), days(DAYS), {}, unchanged=False)
     assert here.mismatches == 0 < here.values_compared
-    assert here.digests == demo(ROOT / ".demo")
+    assert here.digests == demo_digests(ROOT / ".demo")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import redis
 from embedded.summary import summarize
 from tests.e2e.airflow_api import Airflow
 from tests.e2e.compose_stack.stack import PROJECT, ROOT, Stack, docker
-from tests.e2e.compose_stack.test_2_pipeline import DAG, DAYS, FIRST, JOBS, days, demo, lake_of_the_stack
+from tests.e2e.compose_stack.test_2_pipeline import DAG, DAYS, FIRST, JOBS, days, lake_of_the_stack
+from tests.e2e.reference import demo_digests
 
 MORE = 2
 RESTARTS = {"bronze": "minio", "features": "airflow-scheduler", "materialize": "redis"}
@@ -68,7 +69,7 @@ def test_scheduler_that_restarts_starts_no_job_twice(restarts: Restarts, airflow
 def test_digests_are_those_of_an_undisturbed_run(restarts: Restarts, tmp_path: Path) -> None:
     home = tmp_path / "demo"
     shutil.copytree(ROOT / ".demo", home)
-    expected = demo(home, "--days", str(DAYS + MORE))
+    expected = demo_digests(home, "--days", str(DAYS + MORE))
     assert summarize(lake_of_the_stack(), days(DAYS + MORE), {}, unchanged=False).digests == expected
 
 

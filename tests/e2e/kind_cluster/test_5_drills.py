@@ -1,0 +1,131 @@
+"""What goes wrong, done on purpose: each ends in the right state with the right last line, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.e2e.airflow_api import Airflow
+from tests.e2e.kind_cluster.pipeline import DAG, DAYS, FIRST, JOBS, When, last_line, trigger
+from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
+from tests.e2e.kind_cluster.platform import NAME, PLATFORM, Platform, until
+
+NEXT = FIRST + timedelta(DAYS)
+
+
+@pytest.fixture(autouse=True)
+def _started(airflow: Airflow) -> None:
+    airflow.unpause(DAG)
+
+
+def test_airflow_restarts_under_a_run(platform: Platform, airflow: Airflow) -> None:
+    """Scheduler, triggerer and API server go while jobs run: no job is lost, none runs twice, no try is used up."""
+
+    def delete(component: str) -> None:
+        platform.kubectl(
+            "delete", "pod", "-n", PLATFORM, "-l", f"app.kubernetes.io/component={component}", "--wait=false"
+        )
+
+    trigger(airflow, "restarts", NEXT)
+    when = When(
+        platform,
+        "restarts",
+        bronze=lambda: delete("scheduler"),
+        features=lambda: delete("triggerer"),
+        materialize=lambda: delete("api-server"),
+    )
+    state = airflow.wait(DAG, "restarts", 600, each_time=when)
+    tasks = airflow.tasks(DAG, "restarts")
+    assert state == "success", {job: last_line(airflow, "restarts", job) for job in JOBS if tasks[job]["try_number"]}
+    assert when.left == {}
+    assert {job: len(platform.jobs_pods("restarts", job)) for job in JOBS} == dict.fromkeys(JOBS, 1)
+    assert {job: tasks[job]["try_number"] for job in JOBS} == dict.fromkeys(JOBS, 1)
+
+
+def test_stores_restart_under_a_run(platform: Platform, airflow: Airflow) -> None:
+    """MinIO goes under bronze, Redis under materialize: the jobs outlive it or are tried again."""
+    trigger(airflow, "stores", NEXT + timedelta(1))
+    when = When(
+        platform,
+        "stores",
+        bronze=lambda: platform.kubectl("delete", "pod", "-n", PLATFORM, "fti-minio-0", "--wait=false"),
+        materialize=lambda: platform.kubectl("delete", "pod", "-n", PLATFORM, "fti-redis-0", "--wait=false"),
+    )
+    assert airflow.wait(DAG, "stores", 600, each_time=when) == "success"
+    assert when.left == {}
+    assert max(task["try_number"] for task in airflow.tasks(DAG, "stores").values()) <= 2
+
+
+def test_a_deleted_pod_and_a_missing_image(platform: Platform, airflow: Airflow) -> None:
+    """A job's pod is deleted while it runs, the next job's image is gone from the node: both are told, and tried again."""
+    tag = platform.get("deployments", PLATFORM, "app.kubernetes.io/component=scheduler")[0]["spec"]["template"]["spec"]
+    image = tag["containers"][0]["image"].replace("fti-airflow", "fti-verify")
+
+    def take_the_image_away() -> None:
+        platform.call("docker", "exec", f"{NAME}-control-plane", "crictl", "rmi", image)
+
+    trigger(airflow, "deleted", NEXT + timedelta(2))
+    when = When(
+        platform,
+        "deleted",
+        bronze=lambda: platform.kubectl(
+            "delete", "pod", "-n", NAMESPACE, "-l", "run_id=deleted,app.kubernetes.io/component=bronze", "--wait=false"
+        ),
+        features=take_the_image_away,
+    )
+
+    def verify_failed_once() -> None:
+        when()
+        verify = airflow.tasks(DAG, "deleted")["verify"]
+        if verify["state"] == "up_for_retry" and "image" not in mended:
+            mended["image"] = last_line(airflow, "deleted", "verify", 1)
+            platform.kind("up", "--json")  # what a person would do: it brings the image back
+
+    mended: dict[str, str] = {}
+    assert airflow.wait(DAG, "deleted", 600, each_time=verify_failed_once) == "success"
+    assert when.left == {}
+    tasks = airflow.tasks(DAG, "deleted")
+    assert {job: tasks[job]["try_number"] for job in JOBS} == {
+        "generate": 1,
+        "bronze": 2,
+        "features": 1,
+        "materialize": 1,
+        "verify": 2,
+    }
+    assert "its pod" in last_line(airflow, "deleted", "bronze", 1)
+    assert "was deleted" in last_line(airflow, "deleted", "bronze", 1)
+    assert "Job verify did not start: " in mended["image"]
+    assert "ImagePull" in mended["image"] or "ErrImage" in mended["image"]
+
+
+def test_finished_pods_are_cleaned_away(platform: Platform, airflow: Airflow) -> None:
+    """The clean-up by hand, with an age at which all finished pods go and one that works stays."""
+    before = platform.get("pods", NAMESPACE, "app.kubernetes.io/name=fti-job")
+    assert {pod["status"]["phase"] for pod in before} <= {"Succeeded", "Failed"}
+    job = json.loads(
+        platform.kubectl(
+            "create",
+            "job",
+            "-n",
+            NAMESPACE,
+            "clean-now",
+            "--from=cronjob/fti-cleanup",
+            "--dry-run=client",
+            "-o",
+            "json",
+        )
+    )
+    job["spec"]["template"]["spec"]["containers"][0]["args"] = ["--hours", "0"]
+    platform.kubectl("create", "-f", "-", text=json.dumps(job))
+    until(
+        lambda: platform.get("jobs", NAMESPACE, "app.kubernetes.io/component=cleanup")[0]["status"].get("succeeded"),
+        90,
+        "the clean-up's end",
+    )
+    said = platform.kubectl("logs", "-n", NAMESPACE, "job/clean-now")
+    assert f"Deleted {len(before)} pods" in said
+    assert platform.get("pods", NAMESPACE, "app.kubernetes.io/name=fti-job") == []
+    platform.kubectl("delete", "job", "-n", NAMESPACE, "clean-now")
+    assert "done" in "\n".join(airflow.log(DAG, "deleted", "generate", 1))  # the task log stays
