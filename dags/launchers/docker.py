@@ -17,7 +17,6 @@ from requests.exceptions import RequestException
 
 from launchers.arguments import JobArguments
 from launchers.errors import JobFailed, job_failure
-from launchers.jobs import JOBS
 from launchers.lines import level
 from launchers.settings import LauncherSettings
 
@@ -63,6 +62,7 @@ class DockerJobOperator(JobArguments):
         self.job = job
         self.arguments = arguments
         self.image = settings.image(job)
+        self.memory_mib = settings.spec(job).memory_mib
         self.network = settings.docker_network
         self._running: str | None = None
 
@@ -150,7 +150,7 @@ class DockerJobOperator(JobArguments):
 
     def _create(self, engine: APIClient, name: str) -> None:
         self.log.info("Starting container %s from image %s: %s", name, self.image, " ".join(self.arguments))
-        memory = f"{JOBS[self.job].memory_mib}m"
+        memory = f"{self.memory_mib}m"
         try:
             engine.create_container(
                 self.image,

@@ -20,7 +20,6 @@ from urllib3.exceptions import HTTPError
 
 from launchers.arguments import JobArguments
 from launchers.errors import JobFailed, JobRefused
-from launchers.jobs import JOBS
 from launchers.lines import level, untold
 from launchers.pod_trigger import PodTrigger
 from launchers.pods import CONTAINER, SCHEDULING, STARTING, has_ended, has_succeeded, pod_failure
@@ -51,7 +50,7 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
     """
 
     def __init__(self, *, job: str, arguments: list[str], settings: LauncherSettings, **kwargs: Any) -> None:
-        spec = JOBS[job]
+        spec = settings.spec(job)
         memory = f"{spec.memory_mib}Mi"
         drives = spec.spark and settings.spark_executors > 0
         volumes = [k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="8Gi"))]

@@ -11,7 +11,6 @@ from typing import Any
 from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
 
 from launchers.errors import JobFailed, JobRefused, job_failure
-from launchers.jobs import JOBS
 
 CONTAINER = "base"
 SCHEDULING = timedelta(minutes=2)
@@ -68,7 +67,7 @@ def pod_failure(job: str, pod: Any) -> JobFailed | JobRefused:
     if pod.metadata.deletion_timestamp:
         return JobFailed(f"Job {job} was stopped: its pod was deleted{disruption(pod)} (exit code {code}).")
     if ended.reason == "OOMKilled":
-        return job_failure(job, code, f"OOMKilled, it needed more than its {JOBS[job].memory_mib} MiB")
+        return job_failure(job, code, f"OOMKilled, it needed more than its {_memory(pod)}")
     if ended.reason in (None, "Error"):
         return job_failure(job, code)
     return job_failure(job, code, _reason(ended))  # StartError and the like: the message is not the job's own
@@ -78,6 +77,12 @@ def disruption(pod: Any) -> str:
     """Who took the pod away, in brackets, where Kubernetes itself did: a drained node, a pod of higher priority."""
     found = next((c for c in pod.status.conditions or [] if c.type == "DisruptionTarget" and c.status == "True"), None)
     return f" ({_reason(found)})" if found else ""
+
+
+def _memory(pod: Any) -> str:
+    """The container's limit, for a person."""
+    limit = next(c.resources.limits["memory"] for c in pod.spec.containers if c.name == CONTAINER)
+    return f"{limit.removesuffix('Mi')} MiB"
 
 
 def _state(pod: Any) -> Any:

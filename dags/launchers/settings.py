@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from launchers.jobs import JOBS, JobSpec
 
 LAUNCHERS = ("process", "docker", "kubernetes")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +36,8 @@ class LauncherSettings:
     config_map: str = "fti-jobs"  # FTI_JOB_CONFIG_MAP: the jobs' settings
     secret: str = "fti-jobs"  # FTI_JOB_SECRET: the jobs' credentials
     image_pull_secret: str = ""  # FTI_IMAGE_PULL_SECRET
+    sizes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """FTI_JOB_RESOURCES (docker, kubernetes): JSON by job, over the table in ``jobs.py``: {"features": {"cpu": "2", "memory": "8Gi"}}."""
 
     # The jobs that use Spark, spread over pods (kubernetes). Each executor has the job's own image.
     spark_executors: int = 0  # FTI_SPARK_EXECUTORS: how many; 0: the job's pod works alone
@@ -56,18 +61,52 @@ class LauncherSettings:
             problems.append(f"FTI_LAUNCHER is {launcher!r}, use one of {', '.join(LAUNCHERS)}")
         if launcher != "process" and tag in ("", "latest"):
             problems.append(f"FTI_IMAGE_TAG is {tag or 'not set'}, name the immutable tag of the jobs' images")
-        for field, (pattern, example) in _FORMS.items():
-            if field in given and not re.fullmatch(pattern, given[field]):
-                problems.append(f"{_VARIABLES[field]} is {given[field]!r}, use {example}")
+        for name, (pattern, example) in _FORMS.items():
+            if name in given and not re.fullmatch(pattern, given[name]):
+                problems.append(f"{_VARIABLES[name]} is {given[name]!r}, use {example}")
+        try:
+            sizes = _sizes(given.pop("sizes", "{}"))
+        except ValueError as error:
+            problems.append(f"FTI_JOB_RESOURCES {error}")
         if problems:
             raise ValueError(f"Wrong launcher settings: {'; '.join(problems)}.")
-        return cls(**{field: _TYPES.get(field, str)(value) for field, value in given.items()})
+        return cls(sizes=sizes, **{name: _TYPES.get(name, str)(value) for name, value in given.items()})
 
     def image(self, job: str) -> str:
         """The job's own image."""
         return f"{self.image_prefix}{job}:{self.image_tag}"
 
+    def spec(self, job: str) -> JobSpec:
+        """What the job needs, as the table has it or these settings."""
+        spec, size = JOBS[job], self.sizes.get(job, {})
+        memory = _mebibytes(size["memory"]) if "memory" in size else spec.memory_mib
+        return replace(spec, cpu=size.get("cpu", spec.cpu), memory_mib=memory)
 
+
+def _sizes(text: str) -> dict[str, dict[str, str]]:
+    """Raises ValueError with the rest of a sentence."""
+    try:
+        sizes = json.loads(text)
+    except ValueError:
+        raise ValueError("is no JSON") from None
+    if not isinstance(sizes, dict):
+        raise ValueError("is no object")
+    for job, size in sizes.items():
+        if job not in JOBS:
+            raise ValueError(f"names the job {job!r}, there are {', '.join(JOBS)}")
+        if not isinstance(size, dict):
+            raise ValueError(f"has {size!r} for {job}, use an object with cpu and memory")
+        wrong = {name: value for name, value in size.items() if not re.fullmatch(_SIZES.get(name, "(?!)"), str(value))}
+        if wrong:
+            raise ValueError(f"has {wrong} for {job}, use cpu such as 500m and memory such as 2560Mi or 8Gi")
+    return sizes
+
+
+def _mebibytes(memory: str) -> int:
+    return int(memory[:-2]) * (1024 if memory.endswith("Gi") else 1)
+
+
+_SIZES = {"cpu": r"\d+(\.\d+)?m?", "memory": r"[1-9]\d*(Mi|Gi)"}
 _NUMBER = r"\d{1,4}"
 _FORMS = {
     "retries": (_NUMBER, "a number such as 2"),
@@ -96,6 +135,7 @@ _VARIABLES = {
     "config_map": "FTI_JOB_CONFIG_MAP",
     "secret": "FTI_JOB_SECRET",
     "image_pull_secret": "FTI_IMAGE_PULL_SECRET",
+    "sizes": "FTI_JOB_RESOURCES",
     "spark_executors": "FTI_SPARK_EXECUTORS",
     "spark_executor_cores": "FTI_SPARK_EXECUTOR_CORES",
     "spark_executor_cpu": "FTI_SPARK_EXECUTOR_CPU",

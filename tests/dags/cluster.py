@@ -37,7 +37,9 @@ def pod(
         metadata=k8s.V1ObjectMeta(
             name=name, uid=name, creation_timestamp=NOW, deletion_timestamp=NOW if going else None, labels={}
         ),
-        spec=k8s.V1PodSpec(containers=[]),
+        spec=k8s.V1PodSpec(
+            containers=[k8s.V1Container(name="base", resources=k8s.V1ResourceRequirements(limits={"memory": "2560Mi"}))]
+        ),
         status=k8s.V1PodStatus(
             phase=phase, conditions=scheduled, container_statuses=statuses if container else None, **status
         ),

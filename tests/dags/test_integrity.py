@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -147,3 +148,31 @@ def test_every_launcher_is_covered() -> None:
     from launchers.settings import LAUNCHERS as KNOWN
 
     assert tuple(LAUNCHERS) == KNOWN
+
+
+def test_a_jobs_size_is_a_setting() -> None:
+    from launchers.jobs import JOBS
+    from launchers.settings import LauncherSettings
+
+    settings = LauncherSettings.from_env({"FTI_JOB_RESOURCES": '{"features": {"cpu": "2", "memory": "8Gi"}}'})
+    assert (settings.spec("features").cpu, settings.spec("features").memory_mib) == ("2", 8192)
+    assert settings.spec("features").title == JOBS["features"].title
+    assert settings.spec("bronze") == JOBS["bronze"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ('{"feature": {}}', "names the job 'feature', there are generate, bronze"),
+        ('{"features": {"memory": "8GB"}}', "has {'memory': '8GB'} for features, use cpu such as"),
+        ('{"features": {"gpu": "1"}}', "has {'gpu': '1'} for features"),
+        ('{"features": "big"}', "has 'big' for features"),
+        ("[]", "is no object"),
+    ],
+)
+def test_a_wrong_size_is_named(text: str, says: str) -> None:
+    from launchers.settings import LauncherSettings
+
+    with pytest.raises(ValueError, match=f"FTI_JOB_RESOURCES {re.escape(says)}"):
+        LauncherSettings.from_env({"FTI_JOB_RESOURCES": text})

@@ -137,6 +137,9 @@ imagePullPolicy: IfNotPresent
   "FTI_IMAGE_PULL_SECRET" ($values.jobs.imagePullSecret | default (first $global.imagePullSecrets) | default "")
   "AWS_REGION" $values.s3.region
 }}
+{{- with $values.jobs.resources }}
+{{- $_ := set $ours "FTI_JOB_RESOURCES" (toJson .) }}
+{{- end }}
 {{- with $values.jobs.spark }}
 {{- if .executors }}
 {{- $_ := set $ours "FTI_SPARK_EXECUTORS" (toString .executors) }}
