@@ -14,6 +14,9 @@ by itself. It brings
 - ``tests/charts/golden/<chart>.txt``: the objects it makes by default,
 - ``tests/charts/test_<chart>.py`` for what is its own.
 
+Of the umbrella, ``umbrella.py`` has the pods too that Airflow and Spark start beside the release: ``job_pods.py`` asks the
+launcher for them, with the settings of the rendered ConfigMap. ``flows.py`` works out who reaches whom.
+
 The rules are functions in ``rules.py``: of a pod, for pods from wherever (also those that a DAG builds), and of a
 release. Each yields a sentence for each fault. The only ways around them are the lists at the head of that file.
 A test case is a chart with one set of values: the defaults, each ``ci/*-values.yaml``, each profile ``values-*.yaml``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from tests.charts import rules
-from tests.charts.harness import Pod, Release, parse, place, pod_of, render
+from tests.charts.harness import Pod, Release, parse, place, pod_of, render, without_notes_on_links
 
 GOOD = """
 apiVersion: apps/v1
@@ -199,3 +200,13 @@ def test_every_release_rule_has_a_fault_to_see() -> None:
 def test_the_second_parser_refuses_a_key_that_comes_twice() -> None:
     with pytest.raises(yaml.YAMLError, match="twice"):
         parse("{a: 1, a: 2}")
+
+
+def test_of_what_helm_writes_the_notes_on_links_alone_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    with without_notes_on_links():
+        os.write(2, b"one\n2026/11/24 13:08:45 INFO found symbolic link in path. Contents of linked file included\n")
+        os.write(2, b"2026/11/24 13:08:45 WARN two\nthree")
+    os.write(2, b"\nfour\n")
+    assert capfd.readouterr().err == "one\n2026/11/24 13:08:45 WARN two\nthree\nfour\n"
+    render("fti", {"global": {"imageTag": "1"}})
+    assert capfd.readouterr().err == ""
