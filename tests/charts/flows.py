@@ -44,18 +44,17 @@ class Network:
     namespaces: Mapping[str, Mapping[str, str]]
 
     def passes(self, source: Place, target: Place, port: Port) -> bool:
-        leaves = self._lets(source, target, "Egress", target, port)
-        return leaves and self._lets(target, source, "Ingress", target, port)
+        return bool(self._between(source, self._rules(source), target, self._rules(target), [port]))
 
     def flows(self, places: list[Place], ports: Iterable[Port]) -> Iterator[tuple[str, str]]:
         """Source, and target with port, of all that passes where one end is a pod that a policy can close."""
+        closed = {namespace for namespace, _ in self.policies}
         ports = list(ports)
-        for source in places:
-            for target in places:
-                if not ({source.namespace, target.namespace} & {namespace for namespace, _ in self.policies}):
-                    continue
-                for port in ports:
-                    if self.passes(source, target, port):
+        ends = [(place, self._rules(place)) for place in places]
+        for source, from_it in ends:
+            for target, to_it in ends:
+                if {source.namespace, target.namespace} & closed:
+                    for port in self._between(source, from_it, target, to_it, ports):
                         yield source.name, f"{target.name}:{port}"
 
     def ports(self) -> set[Port]:
@@ -70,20 +69,33 @@ class Network:
         }
         return named | {Port(1)}
 
-    def _lets(self, pod: Place, peer: Place, direction: str, target: Place, port: Port) -> bool:
-        """Whether the policies of one end let it: all of them together, or no policy chooses it."""
+    def _rules(self, place: Place) -> dict[str, list[dict[str, Any]] | None]:
+        """What opens a place in each direction, by all policies that choose it together; None where none closes it."""
         own = [
             policy["spec"]
             for namespace, policy in self.policies
-            if pod.namespace == namespace and selects(policy["spec"]["podSelector"], pod.labels)
+            if place.namespace == namespace and selects(policy["spec"]["podSelector"], place.labels)
         ]
-        closing = [spec for spec in own if direction in spec["policyTypes"]]
-        peers = {"Ingress": "from", "Egress": "to"}[direction]
-        return not closing or any(
-            self._meets_any(rule.get(peers), peer, pod.namespace) and _names_port(rule.get("ports"), target, port)
-            for spec in closing
-            for rule in spec.get(direction.lower()) or []
-        )
+        opens: dict[str, list[dict[str, Any]] | None] = {}
+        for direction in ("Ingress", "Egress"):
+            closing = [spec for spec in own if direction in spec["policyTypes"]]
+            rules = [rule for spec in closing for rule in spec.get(direction.lower()) or []]
+            opens[direction] = rules if closing else None
+        return opens
+
+    def _between(
+        self, source: Place, from_it: dict[str, Any], target: Place, to_it: dict[str, Any], ports: Iterable[Port]
+    ) -> list[Port]:
+        """The ports that both ends let pass."""
+        out = self._meeting(from_it["Egress"], "to", target, source.namespace)
+        into = self._meeting(to_it["Ingress"], "from", source, target.namespace)
+        return [port for port in ports if all(_names_port(rules, target, port) for rules in (out, into))]
+
+    def _meeting(
+        self, rules: list[dict[str, Any]] | None, peers: str, peer: Place, home: str
+    ) -> list[dict[str, Any]] | None:
+        """The rules that are for this peer."""
+        return None if rules is None else [rule for rule in rules if self._meets_any(rule.get(peers), peer, home)]
 
     def _meets_any(self, peers: list[dict[str, Any]] | None, place: Place, home: str) -> bool:
         return not peers or any(self._meets(peer, place, home) for peer in peers)
@@ -117,17 +129,20 @@ def selects(selector: dict[str, Any], labels: Mapping[str, str]) -> bool:
     )
 
 
-def _names_port(ports: list[dict[str, Any]] | None, target: Place, port: Port) -> bool:
-    """Whether a rule's ports hold this one. A name is the target's own for it."""
-    if not ports:
+def _names_port(rules: list[dict[str, Any]] | None, target: Place, port: Port) -> bool:
+    """Whether a rule has the port; no rules at all are open. A port's name is the target's own for it."""
+    if rules is None:
         return True
-    for rule in ports:
-        if rule.get("protocol", "TCP") != port.protocol:
-            continue
-        wanted = rule.get("port")
-        first = target.ports.get(wanted) if isinstance(wanted, str) else wanted
-        if wanted is None or (first is not None and first <= port.number <= rule.get("endPort", first)):
+    for rule in rules:
+        if not rule.get("ports"):
             return True
+        for allowed in rule["ports"]:
+            if allowed.get("protocol", "TCP") != port.protocol:
+                continue
+            wanted = allowed.get("port")
+            first = target.ports.get(wanted) if isinstance(wanted, str) else wanted
+            if wanted is None or (first is not None and first <= port.number <= allowed.get("endPort", first)):
+                return True
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import tempfile
@@ -174,7 +175,13 @@ def place(namespace: str, name: str) -> str:
 
 
 def parse(text: str) -> list[Object]:
-    return [document for document in yaml.load_all(text, StrictLoader) if document]
+    return json.loads(_parsed(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> str:
+    """As JSON, which is read fast: most of what a chart makes is the same with most values."""
+    return json.dumps([document for document in yaml.load_all(text, StrictLoader) if document])
 
 
 def render(
