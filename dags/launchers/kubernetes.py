@@ -35,6 +35,7 @@ SCRATCH = "/tmp"
 GRACE_SECONDS = 30
 REMOVAL_SECONDS = GRACE_SECONDS + 90
 """How long a pod that was deleted may take to end."""
+SETTLING_SECONDS = 5
 SLACK = SCHEDULING + STARTING + timedelta(minutes=3)
 """By so much the task may take longer than the pod, whose own deadline tells the better reason."""
 
@@ -156,7 +157,7 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
                 return
             self._tell_events(self.pod)
             if has_ended(self.pod):
-                raise pod_failure(self.job, self.pod)
+                raise pod_failure(self.job, self._settled(self.pod))
             self._delete(self.pod)  # or it would work on, or start one day, beside the next try
             raise JobFailed(f"Job {self.job} {trouble}.")
 
@@ -219,6 +220,14 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
             if error.status == 404:
                 return None
             raise
+
+    def _settled(self, pod: k8s.V1Pod) -> k8s.V1Pod:
+        """The pod that failed when all is said of it: that memory ran out may be known a moment after the exit code."""
+        until = time.monotonic() + SETTLING_SECONDS
+        while pod.status.phase not in ("Succeeded", "Failed") and time.monotonic() < until:
+            time.sleep(0.5)
+            pod = self._read(pod.metadata.name) or pod
+        return pod
 
     def _delete(self, pod: k8s.V1Pod) -> None:
         if pod.metadata.deletion_timestamp is None:

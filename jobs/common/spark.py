@@ -120,6 +120,7 @@ def _jvm(settings: Settings, rows: int, archive_to: str) -> dict[str, Any]:
         "-XX:ReservedCodeCacheSize=96m",
         "-Xlog:disable",
         "-Xlog:all=error:stderr",
+        "-Xlog:cds=off:stderr",  # it calls the modules that Spark opens an error; the archive works all the same
     ]
     archive = archive_path()
     if archive_to:

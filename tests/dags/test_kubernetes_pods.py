@@ -276,6 +276,15 @@ def test_reason_of_a_failed_pod(task: Any, cluster: Cluster, left: k8s.V1Pod, ki
     assert "fti-bronze-a" in cluster.pods, "what has ended stays for kubectl logs"
 
 
+def test_that_memory_ran_out_may_be_known_a_moment_later(task: Any, cluster: Cluster) -> None:
+    from launchers.errors import JobFailed
+
+    views = [ended(137, phase="Running"), ended(137, phase="Running"), ended(137, "OOMKilled")]
+    cluster.read_namespaced_pod = lambda *_: views.pop(0)  # type: ignore[method-assign]
+    with pytest.raises(JobFailed, match="exit code 137: OOMKilled"):
+        reenter(task)
+
+
 def test_a_pod_that_is_gone_is_a_reason_too(task: Any, cluster: Cluster) -> None:
     from launchers.errors import JobFailed
 
