@@ -205,7 +205,11 @@ def test_the_database_url_takes_any_password(monkeypatch: pytest.MonkeyPatch) ->
 # Secrets
 
 
-@pytest.mark.parametrize("values", [{}, {"jobs": {"namespace": "jobs"}}], ids=["default", "namespace"])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"jobs": {"namespace": "jobs"}}, {"database": {"extraDatabases": ["feast", "reports"]}}],
+    ids=["default", "namespace", "databases"],
+)
 def test_each_key_that_is_asked_for_is_in_the_secret(values: dict[str, Any]) -> None:
     release = airflow(**values)
     asked = set()
@@ -406,9 +410,33 @@ def test_a_database_of_ones_own_replaces_the_charts() -> None:
                 assert volume["secret"]["items"] == [{"key": "url", "path": "connection"}]
 
 
-def test_the_other_databases_are_made_once() -> None:
-    (server,) = airflow(database={"extraDatabases": ["feast"]}).pod("database").containers
-    assert "CREATE DATABASE feast" in server["lifecycle"]["postStart"]["exec"]["command"][-1]
+def test_each_other_database_is_made_once_for_a_user_of_its_own() -> None:
+    release = airflow(database={"extraDatabases": ["feast", "reports"]})
+    (server,) = release.pod("database").containers
+    sql = server["lifecycle"]["postStart"]["exec"]["command"][-1]
+    assert "REVOKE CONNECT ON DATABASE airflow FROM PUBLIC;" in sql
+    folder = next(mount["mountPath"] for mount in server["volumeMounts"] if mount["name"] == "password")
+    for name in ("feast", "reports"):
+        assert f"SELECT 'CREATE ROLE {name}' WHERE NOT EXISTS" in sql
+        assert f"SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS" in sql
+        assert f"`cat {folder}/{name}`" in sql
+    passwords = release.objects["Secret", "fti-airflow-database"]["data"]
+    assert passwords.keys() == {"password", "feast", "reports"}
+    assert len(set(passwords.values())) == 3
+
+
+def test_a_rotation_changes_the_passwords_of_all_databases_and_a_new_one_leaves_them() -> None:
+    def installed(over: list[Any], **database: Any) -> Release:
+        return render("airflow", merged(default_values("airflow"), {"database": database}), over=over)
+
+    def passwords(release: Release) -> dict[str, str]:
+        return release.objects["Secret", "fti-airflow-database"]["data"]
+
+    first = installed([], extraDatabases=["feast"])
+    more = passwords(installed(first.installed(), extraDatabases=["feast", "reports"]))
+    assert more == {**passwords(first), "reports": more["reports"]}
+    rotated = passwords(installed(first.installed(), extraDatabases=["feast"], auth={"rotation": 2}))
+    assert [key for key, value in passwords(first).items() if rotated[key] == value] == []
 
 
 # Size, and what stays up

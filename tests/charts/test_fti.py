@@ -336,6 +336,23 @@ def test_the_jobs_take_the_settings_that_they_are_given(values: str, monkeypatch
     assert {name.lower() for name in given.keys() - login - further} <= Settings.model_fields.keys()
 
 
+def test_large_numbers_reach_the_scripts_as_they_are() -> None:
+    release = fti(cleanup={"keepHours": 1000000}, test={"cards": 2000000})
+    assert release.pod("cleanup").containers[0]["args"] == ["--hours", "1000000"]
+    assert "--cards=2000000" in release.pod("test", "fti").containers[0]["args"]
+    assert "1000000 hours" in release.notes
+
+
+@pytest.mark.parametrize("store", ["s3", "redis"])
+def test_a_store_named_by_its_pods_is_in_the_releases_namespace_for_the_jobs_too(store: str) -> None:
+    peer = {"podSelector": {"matchLabels": {"app": "store"}}}
+    release = fti(airflow={"networkPolicy": {store: {"to": [peer]}}})
+    peers = [rule["to"] for p in of_the_jobs(release, "NetworkPolicy", "verify") for rule in p["spec"]["egress"]]
+    assert [peer | {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "data"}}}] in peers
+    airflow = release.objects["NetworkPolicy", "fti-airflow-scheduler"]["spec"]["egress"]
+    assert [peer] in [rule["to"] for rule in airflow]
+
+
 def test_the_settings_of_the_users_reach_the_jobs_as_text() -> None:
     given = settings_of(installed("full"))
     assert (given["SPARK_DRIVER_MEMORY"], given["OMP_NUM_THREADS"], given["PYTHONUNBUFFERED"]) == ("1g", "2", "true")
