@@ -8,7 +8,7 @@ are checked, become features, go to the online store, and are read back from the
 the run.
 
 **A range of days**: trigger it with `start` and `end` (half-open: `end` is the day after the last). One process
-works through all of them. **Your own transactions**: switch `generate` off and let your exporter write to
+works through all of them. **Your own transactions**: switch `generate` off (for good: `FTI_GENERATE=false`) and let your exporter write to
 `landing/` (see the landing contract in the reference).
 
 Each job can be run again at any time: unchanged input is a quick no-op, changed input overwrites its partitions, and
@@ -26,7 +26,7 @@ from launchers.day_range import day_range
 from launchers.settings import LauncherSettings
 from launchers.tasks import job_task, skip_unless
 
-SCHEDULE = LauncherSettings.from_env(os.environ).schedule
+SETTINGS = LauncherSettings.from_env(os.environ)
 START = "{{ days(params, partition_key, dag_run.run_after).start }}"
 END = "{{ days(params, partition_key, dag_run.run_after).end }}"
 DAYS = ["--start", START, "--end", END]
@@ -38,8 +38,8 @@ with DAG(
     doc_md=__doc__,
     tags=["fti", "features"],
     schedule=None
-    if SCHEDULE == "none"
-    else CronPartitionTimetable(SCHEDULE, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+    if SETTINGS.schedule == "none"
+    else CronPartitionTimetable(SETTINGS.schedule, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
@@ -55,7 +55,7 @@ with DAG(
     params={
         "start": Param(None, type=["null", "string"], format="date", description="First day; empty: the run's own."),
         "end": Param(None, type=["null", "string"], format="date", description="The day after the last."),
-        "generate": Param(True, type="boolean", description="Off when a real exporter feeds landing/."),
+        "generate": Param(SETTINGS.generate, type="boolean", description="Off when a real exporter feeds landing/."),
         "cards": Param(5000, type="integer", minimum=1, description="Synthetic cards."),
         "seed": Param(7, type="integer", minimum=0, description="The same seed gives the same transactions."),
         "format": Param("jsonl.gz", enum=["jsonl", "jsonl.gz", "csv", "csv.gz"], description="Form of landing files."),

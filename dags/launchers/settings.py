@@ -23,6 +23,8 @@ class LauncherSettings:
     retries: int = 2  # FTI_TASK_RETRIES
     schedule: str = "0 2 * * *"  # FTI_SCHEDULE: cron in UTC; `none`: only what someone triggers
 
+    generate: bool = True  # FTI_GENERATE: false where a real exporter feeds the landing zone; a run's param may differ
+
     jobs_home: Path = REPOSITORY  # FTI_JOBS_HOME: the folder that holds the package `jobs` (process)
 
     image_prefix: str = "fti-"  # FTI_IMAGE_PREFIX: registry and prefix, such as `registry.example.com/fti-`
@@ -110,6 +112,7 @@ _SIZES = {"cpu": r"\d+(\.\d+)?m?", "memory": r"[1-9]\d*(Mi|Gi)"}
 _NUMBER = r"\d{1,4}"
 _FORMS = {
     "retries": (_NUMBER, "a number such as 2"),
+    "generate": ("true|false", "true or false"),
     "spark_executors": (_NUMBER, "a number such as 2"),
     "spark_executor_cores": (r"[1-9]\d{0,2}", "a number such as 1"),
     "spark_executor_cpu": (r"\d+(\.\d+)?m?", "a quantity such as 500m"),
@@ -118,6 +121,7 @@ _FORMS = {
 _TYPES: dict[str, Callable[[str], Any]] = {
     "retries": int,
     "jobs_home": Path,
+    "generate": lambda text: text == "true",
     "spark_executors": int,
     "spark_executor_cores": int,
 }
@@ -125,6 +129,7 @@ _VARIABLES = {
     "launcher": "FTI_LAUNCHER",
     "retries": "FTI_TASK_RETRIES",
     "schedule": "FTI_SCHEDULE",
+    "generate": "FTI_GENERATE",
     "jobs_home": "FTI_JOBS_HOME",
     "image_prefix": "FTI_IMAGE_PREFIX",
     "image_tag": "FTI_IMAGE_TAG",

@@ -176,3 +176,12 @@ def test_a_wrong_size_is_named(text: str, says: str) -> None:
 
     with pytest.raises(ValueError, match=f"FTI_JOB_RESOURCES {re.escape(says)}"):
         LauncherSettings.from_env({"FTI_JOB_RESOURCES": text})
+
+
+def test_generating_may_be_off_by_default() -> None:
+    from launchers.settings import LauncherSettings
+
+    assert LauncherSettings.from_env({}).generate
+    assert not LauncherSettings.from_env({"FTI_GENERATE": "false"}).generate
+    with pytest.raises(ValueError, match="FTI_GENERATE is 'no', use true or false"):
+        LauncherSettings.from_env({"FTI_GENERATE": "no"})

@@ -127,6 +127,7 @@ imagePullPolicy: IfNotPresent
   "FTI_LAUNCHER" "kubernetes"
   "FTI_INSTANCE" .Release.Name
   "FTI_SCHEDULE" $values.schedule
+  "FTI_GENERATE" (toString $values.generate)
   "FTI_TASK_RETRIES" (toString $values.jobs.retries)
   "FTI_IMAGE_PREFIX" (printf "%s%s" (empty $global.imageRegistry | ternary "" (printf "%s/" (trimSuffix "/" $global.imageRegistry))) $global.imagePrefix)
   "FTI_IMAGE_TAG" $jobsTag
