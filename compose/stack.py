@@ -79,6 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         check_engine()
+        check_compose()
         if options.verb == "down":
             stop(options.volumes)
         else:
@@ -147,7 +148,7 @@ def say_why(found: list[Service]) -> None:
 
 
 def check_engine() -> None:
-    """Docker answers, and its Compose is new enough."""
+    """Docker answers, and is new enough."""
     if not shutil.which("docker"):
         raise MachineError("There is no docker on the PATH: install Docker Desktop, or on Debian run `make engine`.")
     try:
@@ -156,6 +157,10 @@ def check_engine() -> None:
         raise MachineError("No Docker Engine answers: start Docker Desktop, or on Debian run `make engine`.") from None
     if version_tuple(engine) < OLDEST_ENGINE:
         raise MachineError(f"Docker Engine is {engine}, too old: {OLDEST_ENGINE[0]} or newer is needed.")
+
+
+def check_compose() -> None:
+    """Docker's Compose is there, and new enough."""
     try:
         version = docker("compose", "version", "--short").strip().lstrip("v")
     except StackError:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -40,19 +41,30 @@ def make(steps: Steps, tools: Path) -> None:
     """Makes the image, and puts kind, helm and kubectl into ``bin`` of the tools' folder."""
     recipe = _recipe()
     image = docker.found(IMAGE, recipe)
-    needed = [component for component, _ in _CALLED] + (list(_INSIDE) if image is None else [])
-    lacking = [component for component in needed if not component.there(tools)]
-    root = base.toolchain(steps, tools) if lacking or image is None else Path()
-    for component in needed:
+    make_called(steps, tools)
+    if image is None:
+        _build_programs(steps, tools, _INSIDE)
+    root = Path() if image else base.toolchain(steps, tools)
+    steps.run(IMAGE, image, partial(_build, recipe=recipe, tools=tools, root=root), size=partial(docker.size, IMAGE))
+
+
+def make_called(steps: Steps, tools: Path) -> None:
+    """Puts kind, helm and kubectl into ``bin`` of the tools' folder, and nothing more; needs no Docker."""
+    _build_programs(steps, tools, [component for component, _ in _CALLED])
+    for component, program in _CALLED:
+        _publish(component.folder(tools) / program, tools / "bin")
+
+
+def _build_programs(steps: Steps, tools: Path, components: Collection[Component]) -> None:
+    lacking = [component for component in components if not component.there(tools)]
+    root = base.toolchain(steps, tools) if lacking else Path()
+    for component in components:
         steps.run(
             f"{component.name} {component.version}",
             component.there(tools),
             partial(component.make, tools=tools, root=root),
             hint=component.hint,
         )
-    for component, program in _CALLED:
-        _publish(component.folder(tools) / program, tools / "bin")
-    steps.run(IMAGE, image, partial(_build, recipe=recipe, tools=tools, root=root), size=partial(docker.size, IMAGE))
 
 
 def _recipe() -> str:
