@@ -19,6 +19,7 @@ import time
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from images.sizes import Image, inspect, largest, table, total, unique
@@ -39,7 +40,7 @@ class Missing(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     os.chdir(ROOT)
-    say: Callable[[str], object] = (lambda _: None) if options.json else print
+    say: Callable[[str], object] = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     try:
         require_docker()
         environment = build_environment(options.tag)
@@ -72,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python3 -m images.build", description="Builds the project's images.")
     result.add_argument("--only", nargs="+", metavar="NAME", help="build these, such as bronze airflow")
     result.add_argument("--tag", help="this tag instead of the one made from the commit")
-    result.add_argument("--json", action="store_true", help="print the table as JSON, and nothing else")
+    result.add_argument("--json", action="store_true", help="print the table as JSON; what goes on, to standard error")
     return result
 
 
