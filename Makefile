@@ -66,6 +66,63 @@ e2e-compose: $(READY) engine ## Test the stack from boot to features read back, 
 	@$(FIND_PYTHON); "$$found" -m images.build
 	@$(BIN)/python -m pytest -vv tests/e2e/compose_stack $(ARGS)
 
+##@ Kubernetes (kind)
+
+KIND = $(FIND_PYTHON); "$$found" -m kind
+
+.PHONY: tools
+tools: ## Bring kind, kubectl and helm into .tools/bin
+	@$(KIND) tools
+
+.PHONY: kind-up
+kind-up: ## Make the platform work on Kubernetes: cluster, images, charts; again: bring it up to date
+	@$(KIND) up
+
+.PHONY: kind-login
+kind-login: ## Show the logins, passwords too
+	@$(KIND) login
+
+.PHONY: run
+run: ## Run the pipeline on the cluster: DATE=2026-01-01 [END=2026-01-08 CARDS=5000 SEED=7 FORMAT=jsonl.gz GENERATE=false SNAPSHOT=2026-01-01 MAX_BAD_SHARE=0.01]
+	@if [ -z "$(DATE)" ]; then echo 'Name a day: make run DATE=2026-01-01' >&2; exit 2; fi
+	@$(KIND) run "$(DATE)" $(if $(END),--end="$(END)") $(if $(CARDS),--cards="$(CARDS)") $(if $(SEED),--seed="$(SEED)") $(if $(FORMAT),--format="$(FORMAT)") \
+	  $(if $(GENERATE),--generate="$(GENERATE)") $(if $(SNAPSHOT),--snapshot="$(SNAPSHOT)") $(if $(MAX_BAD_SHARE),--max-bad-share="$(MAX_BAD_SHARE)")
+
+.PHONY: card
+card: ## Show a card's online features on the cluster [CARD=...]
+	@$(KIND) card $(if $(CARD),--card="$(CARD)")
+
+.PHONY: logs
+logs: ## Show the log of a job's newest pod: JOB=bronze [FOLLOW=1]
+	@if [ -z "$(JOB)" ]; then echo 'Name a job: make logs JOB=bronze' >&2; exit 2; fi
+	@$(KIND) logs "$(JOB)" $(if $(FOLLOW),--follow)
+
+.PHONY: status
+status: ## Show the cluster's nodes, pods and claims, and the last runs
+	@$(KIND) status
+
+.PHONY: kind-job
+kind-job: ## Build one job's image; the cluster's next pods run it: JOB=bronze
+	@if [ -z "$(JOB)" ]; then echo 'Name a job: make kind-job JOB=bronze' >&2; exit 2; fi
+	@$(KIND) job "$(JOB)"
+
+.PHONY: doctor
+doctor: ## Collect into one zip what helps to find a fault; no password is in it
+	@$(KIND) doctor
+
+.PHONY: kind-reset
+kind-reset: ## Throw the release and all its data away, keep cluster and images, install anew
+	@$(KIND) reset
+
+.PHONY: kind-down
+kind-down: ## Delete the cluster and all data in it
+	@$(KIND) down
+
+.PHONY: e2e-kind
+e2e-kind: $(READY) engine ## Test the platform on a cluster of its own: helm test, flows, rights, failures, upgrades
+	@$(FIND_PYTHON); "$$found" -m images.offline --pull
+	@$(BIN)/python -m pytest -vv tests/e2e/kind_cluster $(ARGS)
+
 ##@ Develop
 
 .PHONY: test
