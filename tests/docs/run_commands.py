@@ -1,7 +1,7 @@
 """Runs what the docs show, on the demo's lake: ``python -m tests.docs.run_commands``, after ``make demo``.
 
 Blocks that need the reader's own lake, bucket or card are told apart by what stands in them, and are named as not run.
-Those that need the stack are run by ``make e2e-compose``.
+Those that need the stack are run by ``make e2e-compose``, those that need the cluster by ``make e2e-kind``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / ".demo"
-THE_READERS_OWN = ("/data/lake", "s3://", "make ")
-"""A lake, a bucket; make verbs are called by `.ci/run` itself."""
-THE_STACKS = ("docker ", "localhost:8080")
+THE_READERS_OWN = ("/data/lake", "s3://", "your-")
+"""A lake, a bucket, an account."""
+THE_STACKS = ("docker ", "localhost:8080", "make compose-")
+THE_CLUSTERS = (
+    "kubectl ",
+    "helm ",
+    *(f"make {verb}" for verb in ("kind-", "run ", "card", "logs ", "status", "doctor")),
+)
+NEW_CODE = ("jobs.volume",)
+"""Of a page that has a test of its own."""
 
 
 def blocks() -> list[tuple[str, str, str]]:
@@ -26,6 +33,20 @@ def blocks() -> list[tuple[str, str, str]]:
         for language, text in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             found.append((page.name, language, text))
     return found
+
+
+def left_out(text: str) -> str | None:
+    """Why a block is not run here, if it is not."""
+    for marks, why in (
+        (THE_READERS_OWN, "not run, needs the reader's own"),
+        (THE_CLUSTERS, "left to make e2e-kind"),
+        (THE_STACKS, "left to make e2e-compose"),
+        (NEW_CODE, "left to its own test"),
+        (("make ",), "called by .ci/run itself"),
+    ):
+        if any(mark in text for mark in marks):
+            return why
+    return None
 
 
 def main() -> int:
@@ -38,11 +59,8 @@ def main() -> int:
     ran = 0
     for page, language, text in blocks():
         first = text.strip().splitlines()[0][:90]
-        if any(mark in text for mark in THE_READERS_OWN):
-            print(f"not run, needs the reader's own: {page}: {first}")
-            continue
-        if any(mark in text for mark in THE_STACKS):
-            print(f"left to make e2e-compose: {page}: {first}")
+        if why := left_out(text):
+            print(f"{why}: {page}: {first}")
             continue
         command = ["bash", "-euc", text] if language == "bash" else [sys.executable, "-c", text]
         print(f"running: {page}: {first}", flush=True)

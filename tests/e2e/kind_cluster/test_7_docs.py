@@ -1,0 +1,84 @@
+"""What the docs show for the cluster, typed as they show it, and the page on a sixth job, followed to the letter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.docs.add_a_job import follow
+from tests.docs.run_commands import blocks, left_out
+from tests.e2e.airflow_api import Airflow
+from tests.e2e.kind_cluster.pipeline import DAG, DAYS, FIRST, trigger
+from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
+from tests.e2e.kind_cluster.platform import ROOT, Platform
+
+SHOWN = [
+    (page, text)
+    for page, language, text in blocks()
+    if language == "bash"
+    and left_out(text) == "left to make e2e-kind"
+    and not any(
+        mark in text
+        for mark in ("make kind-up", "make kind-down", "make kind-reset", "make doctor", "helm test", "spark.executors")
+    )
+]
+"""Those left out are what other tests here do."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_run(platform: Platform, airflow: Airflow) -> None:
+    """What the docs' commands read: the clean-up's test took the pods of the runs before."""
+    airflow.unpause(DAG)
+    trigger(airflow, "for-the-docs", FIRST)
+    assert airflow.wait(DAG, "for-the-docs", 300) == "success"
+
+
+@pytest.mark.parametrize(("page", "text"), SHOWN, ids=[f"{page}: {text.splitlines()[-1][:50]}" for page, text in SHOWN])
+def test_commands_of_the_docs_work(platform: Platform, page: str, text: str) -> None:
+    platform.wait_until_ready()
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=ROOT, env=platform.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or ">" in text
+
+
+def test_a_diagnosis_holds_no_password(platform: Platform) -> None:
+    said = platform.call("make", "doctor")
+    (bundle,) = {word.strip(".,") for word in said.split() if word.strip(".,").endswith(".zip")}
+    with zipfile.ZipFile(ROOT / bundle) as file:
+        texts = [file.read(name).decode(errors="replace") for name in file.namelist()]
+    assert len(texts) > 20
+    for name, key in (
+        ("fti-airflow-admin", "password"),
+        ("fti-redis-auth", "password"),
+        ("fti-minio-auth", "root-password"),
+    ):
+        assert not any(platform.secret(name, key) in text for text in texts)
+
+
+def test_whoever_follows_the_page_has_a_sixth_job(
+    platform: Platform, airflow: Airflow, tmp_path: Path, report: list[str]
+) -> None:
+    copy = tmp_path / "repository"
+    platform.call("git", "clone", "--quiet", str(ROOT), str(copy))
+    (copy / ".tools").mkdir()
+    (copy / ".tools" / "bin").symlink_to(ROOT / ".tools" / "bin")
+    follow(copy)
+    began = time.monotonic()
+    done = subprocess.run(
+        ["make", "kind-up"], cwd=copy, env=platform.environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report.append(f"a sixth job, from its sources to a platform that knows it: {time.monotonic() - began:.0f} s")
+    trigger(airflow, "sixth", FIRST, DAYS)
+    assert airflow.wait(DAG, "sixth", 300) == "success"
+    log = platform.kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=volume", "--tail=-1")
+    days = [line["day"] for line in map(json.loads, log.strip().splitlines()) if line["event"] == "volume"]
+    assert days == [str(FIRST + timedelta(day)) for day in range(DAYS)]
