@@ -141,8 +141,8 @@ docs: $(READY) ## Write the generated reference pages, and the charts' schemas a
 	@$(BIN)/python -m charts.build
 
 .PHONY: pictures
-pictures: $(READY) ## Take the docs' pictures from the running stack, after a green run; needs chromium and chromedriver
-	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with-requirements requirements/pictures.txt python -m docs.pictures
+pictures: $(READY) ## Take the docs' pictures from what runs, after a green run: ON=compose or ON=kind; needs chromium and chromedriver
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with-requirements requirements/pictures.txt python -m docs.pictures $(or $(ON),compose)
 
 .PHONY: lock
 lock: $(READY) ## Compile requirements/*.in anew, with hashes
