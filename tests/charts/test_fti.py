@@ -487,7 +487,7 @@ MAY_DIFFER = {
         "airflow.networkPolicy.externalDatabase.*",
         "*.networkPolicy.externalFrom",
     ],
-    "when it runs": ["airflow.schedule"],
+    "what runs when": ["airflow.schedule", "airflow.generate"],
     "test": ["test.*"],
 }
 """The keys in which a profile may differ from values.yaml: what a cluster is, never how safe the release is."""
