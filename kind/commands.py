@@ -27,23 +27,24 @@ Say = Callable[[str], object]
 
 _children: set[subprocess.Popen[Any]] = set()
 _stopping = threading.Event()
+_starting = threading.Lock()
+"""Held while a command starts: none comes into being behind the back of `stop`."""
 
 
 class NoCluster(MachineError):
     """There is none, or it does not run."""
 
 
-def call(*command: str, text: str | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def call(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end and keeps what it says.
 
     Args:
         text: its standard input.
-        env: what is added to this process's environment.
 
     Raises:
         StackError: it could not be started, or all work was stopped.
     """
-    process = start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    process = start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         out, err = process.communicate((text or "").encode())
     _children.discard(process)
@@ -57,20 +58,18 @@ def start(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
-    env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts a command that ends when all work is stopped."""
-    if _stopping.is_set():
-        raise StackError("Stopped.")
-    try:
-        process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT, env=os.environ | (env or {})
-        )
-    except FileNotFoundError:
-        hint = " Run `make tools` first." if Path(command[0]).parent == BIN else ""
-        raise MachineError(f"There is no {Path(command[0]).stem} here.{hint}") from None
-    _children.add(process)
-    return process
+    with _starting:
+        if _stopping.is_set():
+            raise StackError("Stopped.")
+        try:
+            process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT)
+        except FileNotFoundError:
+            hint = " Run `make tools` first." if Path(command[0]).parent == BIN else ""
+            raise MachineError(f"There is no {Path(command[0]).stem} here.{hint}") from None
+        _children.add(process)
+        return process
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
@@ -83,9 +82,10 @@ def finish(process: subprocess.Popen[bytes]) -> int:
 
 def stop() -> None:
     """Ends all commands that run, and lets none start: another part of the same work failed, or a person interrupted."""
-    _stopping.set()
-    for process in list(_children):
-        process.terminate()
+    with _starting:
+        _stopping.set()
+        for process in list(_children):
+            process.terminate()
 
 
 def output(*command: str, text: str | None = None) -> str:

@@ -17,10 +17,11 @@ import urllib.request
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from compose.stack import MachineError, StackError
 from images.offline.versions import VERSIONS
-from kind.commands import BIN, SUFFIX, TOOLS, Say, call, program
+from kind.commands import SUFFIX, TOOLS, Say, call, program
 
 PATIENCE = 5
 """Seconds without a byte after which a host counts as not reached."""
@@ -134,11 +135,12 @@ def download(tool: Tool) -> bytes:
 
 
 def install(tool: Tool, content: bytes) -> None:
-    BIN.mkdir(parents=True, exist_ok=True)
-    fresh = BIN / f".{tool.name}{SUFFIX}"
+    place = Path(program(tool.name))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.with_name(f".{place.name}")
     fresh.write_bytes(content)
     fresh.chmod(0o755)
-    fresh.replace(BIN / f"{tool.name}{SUFFIX}")
+    fresh.replace(place)
 
 
 def _fetch(url: str) -> bytes:
@@ -167,7 +169,7 @@ def _build() -> None:
     """From Go modules, as `make offline-images` does."""
     if sys.platform != "linux":
         names = ", ".join(f"{tool.name} {tool.version}" for tool in wanted())
-        raise MachineError(f"Without downloads this builds on Linux alone: put {names} into {BIN} yourself.")
+        raise MachineError(f"Without downloads this builds on Linux alone: put {names} into .tools/bin yourself.")
     from images.offline.steps import Missing, StepFailed, Steps
     from kind.offline import node
 
