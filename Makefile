@@ -121,7 +121,7 @@ kind-down: ## Delete the cluster and all data in it
 .PHONY: e2e-kind
 e2e-kind: $(READY) engine ## Test the platform on a cluster of its own: helm test, flows, rights, failures, upgrades
 	@$(FIND_PYTHON); "$$found" -m images.offline --pull
-	@$(BIN)/python -m pytest -vv tests/e2e/kind_cluster $(ARGS)
+	@$(BIN)/python -m pytest -vv --timeout 900 tests/e2e/kind_cluster $(ARGS)
 
 ##@ Develop
 

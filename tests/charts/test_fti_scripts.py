@@ -230,7 +230,7 @@ class Airflow:
         self.password = "the-password"
         self.runs: dict[str, dict[str, Any]] = {}
         """By DAG, what its run was asked for."""
-        self.changes: list[str] = []
+        self.changes: list[tuple[str, bool]] = []
         self.looks = 0
 
     def answer(self, method: str, path: str, body: dict[str, Any], authorization: str) -> Answer:
@@ -243,7 +243,7 @@ class Airflow:
         if dag not in self.paused:
             return 404, {"detail": f"The Dag with ID: `{dag}` was not found"}
         if method == "PATCH":
-            self.changes.append(dag)
+            self.changes.append((dag, body["is_paused"]))
             self.paused[dag] = body["is_paused"]
             return 200, {}
         if method == "POST":
@@ -338,10 +338,11 @@ def test_without_generated_transactions_the_day_is_yesterday_and_the_lake_is_lef
 
 
 @pytest.mark.parametrize("paused", [True, False])
-def test_a_paused_dag_is_started_first(ended: Callable[..., Any], paused: bool) -> None:
+def test_a_paused_dag_is_started_first_and_paused_again(ended: Callable[..., Any], paused: bool) -> None:
     airflow = Airflow(paused=paused)
     assert ended(airflow) is None
-    assert airflow.changes == (["00_smoke_test_stack", "feature_pipeline"] if paused else [])
+    dags = ("00_smoke_test_stack", "feature_pipeline")
+    assert airflow.changes == ([(dag, change) for dag in dags for change in (False, True)] if paused else [])
 
 
 @pytest.mark.parametrize(("task", "dag"), [("check_minio", "00_smoke_test_stack"), ("bronze", "feature_pipeline")])

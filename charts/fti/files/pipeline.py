@@ -44,8 +44,16 @@ class Airflow:
     def run(self, dag: str, conf: dict[str, Any]) -> bool:
         """Whether the run ended well."""
         run = f"helm-test-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        if self.api("GET", f"dags/{dag}")["is_paused"]:
+        paused = self.api("GET", f"dags/{dag}")["is_paused"]
+        if paused:
             self.api("PATCH", f"dags/{dag}", {"is_paused": False})
+        try:
+            return self._run(dag, run, conf)
+        finally:
+            if paused:  # whoever unpauses it switches the schedule on
+                self.api("PATCH", f"dags/{dag}", {"is_paused": True})
+
+    def _run(self, dag: str, run: str, conf: dict[str, Any]) -> bool:
         self.api("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
         print(f"{dag} {json.dumps(conf)}", flush=True)
         began, shown = time.monotonic(), {}

@@ -18,9 +18,12 @@ NAME = "fti-e2e"
 CONTEXT = f"kind-{NAME}"
 PLATFORM, JOBS = "fti", "fti-jobs"
 """The two namespaces."""
-AIRFLOW = "http://localhost:18080"
-S3 = "http://localhost:19000"
-REDIS_PORT = 16379
+OFFSET = 12_000
+"""Added to Compose's ports: 10,000 is a person's own cluster, which may run meanwhile."""
+AIRFLOW = f"http://localhost:{8080 + OFFSET}"
+S3 = f"http://localhost:{9000 + OFFSET}"
+CONSOLE = f"http://localhost:{9001 + OFFSET}"
+REDIS_PORT = 6379 + OFFSET
 
 Object = dict[str, Any]
 
@@ -30,7 +33,7 @@ class Platform:
 
     def __init__(self) -> None:
         path = f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "FTI_CLUSTER": NAME, "PATH": path}
+        self.environment = {**os.environ, "FTI_CLUSTER": NAME, "FTI_PORT_OFFSET": str(OFFSET), "PATH": path}
 
     def call(self, *command: str, check: bool = True, text: str | None = None, seconds: float = 900) -> str:
         done = subprocess.run(

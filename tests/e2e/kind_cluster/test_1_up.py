@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.airflow_api import Airflow
-from tests.e2e.kind_cluster.platform import AIRFLOW, JOBS, PLATFORM, S3, Platform
+from tests.e2e.kind_cluster.platform import AIRFLOW, CONSOLE, JOBS, PLATFORM, REDIS_PORT, S3, Platform
 
 
 def test_everything_is_ready_and_nothing_restarted(platform: Platform, up: dict[str, Any], report: list[str]) -> None:
@@ -33,7 +33,7 @@ def test_everything_is_ready_and_nothing_restarted(platform: Platform, up: dict[
 
 def test_it_says_where_everything_is(up: dict[str, Any]) -> None:
     text = json.dumps(up["places"])
-    assert all(url in text for url in (AIRFLOW, S3, "http://localhost:19001", "16379"))
+    assert all(url in text for url in (AIRFLOW, S3, CONSOLE, str(REDIS_PORT)))
 
 
 def test_no_password_is_said(platform: Platform, up: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def test_login_shows_the_passwords_when_asked(platform: Platform, up: dict[str, 
 
 
 def test_the_console_answers_on_its_port(up: dict[str, Any]) -> None:
-    with urllib.request.urlopen("http://localhost:19001", timeout=10) as answer:
+    with urllib.request.urlopen(CONSOLE, timeout=10) as answer:
         assert answer.status == 200
         assert b"MinIO Console" in answer.read()
 

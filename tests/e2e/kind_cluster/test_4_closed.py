@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.kind_cluster.platform import JOBS, NAME, PLATFORM, Object, Platform, until
+from tests.e2e.kind_cluster.platform import JOBS, NAME, OFFSET, PLATFORM, Object, Platform, until
 
 PROBE = """
 import json, socket, sys
@@ -196,7 +196,7 @@ def test_what_is_dropped_inside_is_open_for_someone(flows: dict[tuple[str, str],
         "kubernetes",
         "dns",
     }
-    with socket.create_connection(("localhost", 19001), 5):
+    with socket.create_connection(("localhost", 9001 + OFFSET), 5):
         pass
 
 
