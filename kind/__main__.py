@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 it failed, 2 something on this machine or in the call must
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from kind.commands import Cluster, Say
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a console without ✓ shows something else
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     say: Say = partial(print, file=sys.stderr if getattr(options, "json", False) else sys.stdout, flush=True)
     try:
         return int(options.work(Cluster.from_env(), options, say) or 0)

@@ -16,7 +16,7 @@ from kind.config import NODE_IMAGE, Port, ports
 MEMORY_GIB = 6.5
 """The platform requests 5 GiB, the cluster itself takes 1.2. A machine of 8 GB shows 7.4 GiB or more."""
 CPUS = 2
-DISK_GB = 12
+DISK_GB = 10
 """Free for a new cluster: the node's images as they are stored and unpacked, and what `docker save` writes on the way."""
 DISK_LATER_GB = 2
 """Free for a cluster that has them."""
