@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _children: set[subprocess.Popen[Any]] = set()
 _stopping = threading.Event()
 _starting = threading.Lock()
 """Held while a command starts: none comes into being behind the back of `stop`."""
+_GENTLE_SECONDS = 3
+"""For Helm to write down that it was stopped."""
 
 
 class NoCluster(MachineError):
@@ -84,8 +87,15 @@ def stop() -> None:
     """Ends all commands that run, and lets none start: another part of the same work failed, or a person interrupted."""
     with _starting:
         _stopping.set()
-        for process in list(_children):
-            process.terminate()
+        running = list(_children)
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + _GENTLE_SECONDS
+    for process in running:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def output(*command: str, text: str | None = None) -> str:

@@ -117,9 +117,9 @@ def _transfer(cluster: Cluster, images: Sequence[str], node: str, held: frozense
     try:
         filter_layout(save.stdout, take.stdin, held)
         take.stdin.close()
-    except (OSError, tarfile.TarError):  # one of them ended early
-        save.terminate()
-        take.terminate()
+    except (OSError, tarfile.TarError):  # one of them ended early; docker ends on no gentler signal
+        save.kill()
+        take.kill()
     if finish(save) or finish(take):
         cluster.kind("load", "docker-image", *images, "--nodes", node)
 

@@ -34,7 +34,8 @@ def test_one_cpu_is_too_few() -> None:
 def test_too_little_disk_is_said_with_what_to_do() -> None:
     assert not checks.disk(13_000_000_000, checks.DISK_GB).problem
     assert re.match(
-        r"Where Docker keeps its data 3 GB are free, 10 GB .* `docker system df`", checks.disk(3 << 30, checks.DISK_GB).problem
+        r"Where Docker keeps its data 3 GB are free, 10 GB .* `docker system df`",
+        checks.disk(3 << 30, checks.DISK_GB).problem,
     )
     assert checks.disk(None, 12) == checks.Check("disk", "unknown")
 

@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 
 from compose.stack import MachineError, StackError
-from kind import images
+from kind import images, up
 from kind.commands import Cluster
 from kind.images import Held
 from tests.kind.conftest import Programs
@@ -181,3 +182,15 @@ def test_every_node_gets_them(programs: Programs, tmp_path: Path) -> None:
     (programs.folder / "node.json").write_text(json.dumps(described))
     assert images.load(OURS, ["a:1"]) == 2
     assert [call.split()[3] for call in engine.called("import")] == [NODE, "fti-worker"]
+
+
+def test_an_interrupt_ends_a_transfer_whatever_docker_makes_of_signals(programs: Programs) -> None:
+    engine = Engine(programs, layout(LAYER))
+    engine.answer(importing="trap '' TERM; cat >received.tar; exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), up.Phases(str).side_by_side() as begin:  # noqa: PT012
+        begin("images", lambda: images.load(OURS, ["a:1"]))
+        while not (programs.folder / "received.tar").exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 10
