@@ -62,12 +62,14 @@ def ids(images: Sequence[str]) -> dict[str, str]:
     Raises:
         MachineError: one is neither there nor can be pulled.
     """
-    for image in images:
-        if not exists(image) and not succeeds("docker", "pull", "--quiet", image):
-            raise MachineError(
-                f"{image} is not here and no registry is reached: run `make offline-images`, or `make images` if it is one of ours."
-            )
-    described = json.loads(docker("image", "inspect", *images)) if images else []
+    done = call("docker", "image", "inspect", *images)
+    if done.returncode:
+        for image in images:
+            if not exists(image) and not succeeds("docker", "pull", "--quiet", image):
+                raise MachineError(
+                    f"{image} is not here and no registry is reached: run `make offline-images`, or `make images` if it is one of ours."
+                )
+    described = json.loads(done.stdout if done.returncode == 0 else docker("image", "inspect", *images))
     return {name: image["Id"] for name, image in zip(images, described, strict=True)}
 
 
@@ -78,7 +80,7 @@ def load(cluster: Cluster, images: Sequence[str], nodes: Iterable[str] | None = 
         MachineError: an image is not in the Engine.
         StackError: it could not be saved or imported.
     """
-    wanted = ids(images)
+    wanted = ids(images) if images else {}
     brought = 0
     for node in nodes if nodes is not None else cluster.require():
         held = held_by(node)

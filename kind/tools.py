@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +175,8 @@ def _build() -> None:
     from kind.offline import node
 
     try:
-        node.make_called(Steps(TOOLS / "log", "make tools"), TOOLS)
+        with redirect_stdout(sys.stderr):  # the output may be JSON, and nothing else
+            node.make_called(Steps(TOOLS / "log", "make tools"), TOOLS)
     except Missing as error:
         raise MachineError(str(error)) from error
     except StepFailed as error:

@@ -115,7 +115,7 @@ case $* in
 'ps '*) echo 1 ;;
 'inspect '*) cat node.json ;;
 'image inspect --format'*) exit ${{NO_IMAGE:-0}} ;;
-'image inspect '*) shift 2; for name; do printf '%s{{"Id": "sha256:%s"}}' "${{comma:-[}}" "${{name%:*}}"; comma=,; done; echo ] ;;
+'image inspect '*) [ -z "$NO_IMAGE" ] || exit 1; shift 2; for name; do printf '%s{{"Id": "sha256:%s"}}' "${{comma:-[}}" "${{name%:*}}"; comma=,; done; echo ] ;;
 'save '*) cat saved.tar ;;
 *'images ls') cat images ;;
 *'content ls'*) cat blobs ;;
