@@ -24,7 +24,7 @@ from launchers.lines import level, untold
 from launchers.pod_trigger import PodTrigger
 from launchers.pods import CONTAINER, SCHEDULING, STARTING, has_ended, has_succeeded, pod_failure
 from launchers.settings import LauncherSettings
-from launchers.spark import TEMPLATE_FOLDER, driver_env
+from launchers.spark import DRIVER_CPU, TEMPLATE_FOLDER, driver_env
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -110,7 +110,7 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
             pod_template_dict={"spec": {"enableServiceLinks": False, "containers": [{"name": CONTAINER}]}},
             # its share of the node, and its end
             container_resources=k8s.V1ResourceRequirements(
-                requests={"cpu": spec.cpu, "memory": memory}, limits={"memory": memory}
+                requests={"cpu": DRIVER_CPU if drives else spec.cpu, "memory": memory}, limits={"memory": memory}
             ),
             active_deadline_seconds=int(spec.timeout.total_seconds()),  # holds even when Airflow is gone
             termination_grace_period=GRACE_SECONDS,

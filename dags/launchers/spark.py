@@ -10,6 +10,8 @@ from kubernetes.client import models as k8s
 
 from launchers.settings import LauncherSettings
 
+DRIVER_CPU = "200m"
+"""Requested by a driver: the work is its executors'."""
 DRIVER_PORT, BLOCKS_PORT = 7078, 7079
 TEMPLATE_FOLDER = "/etc/fti-spark"
 CORE_OVERHEAD_MIB = 512
@@ -22,7 +24,7 @@ def driver_env(image: str, settings: LauncherSettings) -> list[k8s.V1EnvVar]:
     cores = settings.spark_executor_cores
     conf = {
         "spark.driver.host": "$(POD_IP)",
-        "spark.driver.bindAddress": "0.0.0.0",
+        "spark.driver.bindAddress": "$(POD_IP)",  # where executors look for it, too
         "spark.driver.port": DRIVER_PORT,
         "spark.driver.blockManager.port": BLOCKS_PORT,
         "spark.blockManager.port": BLOCKS_PORT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ S3A_PACKAGES = (
 )
 FEW_ROWS = 1_000_000
 """Below this the JVM's optimising compiler costs more than it saves."""
+EXECUTOR_SECONDS = 300
 S3A_EXCLUDES = ("software.amazon.awssdk:bundle",)
 
 
@@ -72,6 +74,8 @@ def spark_session(
     session = None
     try:
         session = builder.getOrCreate()
+        if not settings.spark_master.startswith("local"):
+            _await_executor(session, settings.spark_master)
         yield session
     except (PySparkException, Py4JError) as error:
         if failure := lake.failure(str(error)):
@@ -87,6 +91,23 @@ def spark_session(
         if session:
             with suppress(ConnectionError, Py4JError):
                 session.stop()
+
+
+def _await_executor(session: SparkSession, master: str) -> None:
+    """Waits for the first executor: Spark would wait for ever, and say nothing.
+
+    Raises:
+        JobError: none came.
+    """
+    known = session.sparkContext._jsc.sc()
+    until = time.monotonic() + EXECUTOR_SECONDS
+    while known.getExecutorMemoryStatus().size() < 2:  # the driver is one of them
+        if time.monotonic() > until:
+            raise JobError(
+                f"Spark got no executor from {master} within {EXECUTOR_SECONDS // 60} minutes: ask there what they wait for, "
+                "such as a free CPU, then run the same call again."
+            )
+        time.sleep(0.5)
 
 
 _ROOT = Path(__file__).resolve().parents[2]  # where the workers find the package `jobs`
@@ -173,4 +194,7 @@ def _has_s3a_jars() -> bool:
 def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line for line in lines if line.startswith("Caused by:")]
-    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:500]
+    of_java = [
+        line.removeprefix(": ") for line in lines if line.startswith(": ")
+    ]  # below "An error occurred while calling"
+    return [type(error).__name__, *lines[:1], *of_java[:1], *causes][-1][:500]

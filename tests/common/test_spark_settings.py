@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from jobs.common.errors import WrongCall
+from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings, load_settings
 
@@ -33,3 +35,38 @@ def test_executors_elsewhere_do_not_share_a_folder(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path.as_uri(), settings)
     with pytest.raises(WrongCall, match="do not share a folder of this machine"), spark_session(settings, lake, "x"):
         pass
+
+
+def test_a_cluster_that_gives_no_executor_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.common import spark
+
+    known = [1, 1, 2]
+
+    def session() -> Any:
+        scala = SimpleNamespace(getExecutorMemoryStatus=lambda: SimpleNamespace(size=lambda: known.pop(0)))
+        return SimpleNamespace(sparkContext=SimpleNamespace(_jsc=SimpleNamespace(sc=lambda: scala)))
+
+    monkeypatch.setattr(spark.time, "sleep", lambda _: None)
+    spark._await_executor(session(), "k8s://here")
+    known[:] = [1]
+    monkeypatch.setattr(spark, "EXECUTOR_SECONDS", -1)
+    with pytest.raises(JobError, match="Spark got no executor from k8s://here within"):
+        spark._await_executor(session(), "k8s://here")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "An error occurred while calling o9.parquet.\n: java.io.IOException: gone\n\tat x",
+            "java.io.IOException: gone",
+        ),
+        ("[X] Job aborted.\n\tat x\nCaused by: a\nCaused by: b\n\t... 4 more", "Caused by: b"),
+        ("one line", "one line"),
+        ("", "ValueError"),
+    ],
+)
+def test_the_cause_of_a_failure_is_the_line_that_tells(said: str, cause: str) -> None:
+    from jobs.common.spark import _cause
+
+    assert _cause(ValueError(said)) == cause

@@ -169,6 +169,7 @@ def test_driver_may_start_executors_and_finds_its_template(driver: dict[str, Any
     assert driver["spec"]["serviceAccountName"] == "fti-spark"
     assert driver["spec"]["automountServiceAccountToken"] is True
     assert {"name": "executor", "configMap": {"name": "fti-spark-executor"}} in driver["spec"]["volumes"]
+    assert driver["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "200m", "memory": "2560Mi"}
     mounted = {"name": "executor", "mountPath": "/etc/fti-spark", "readOnly": True}
     assert mounted in driver["spec"]["containers"][0]["volumeMounts"]
 
@@ -183,7 +184,7 @@ def test_driver_is_found_by_its_pods_address_and_asks_for_executors_of_its_image
         "or $(POD_IP) stays as it is"
     )
     conf = Settings(spark_conf=env["SPARK_CONF"]["value"]).spark_settings
-    assert conf["spark.driver.host"] == "$(POD_IP)"
+    assert conf["spark.driver.host"] == conf["spark.driver.bindAddress"] == "$(POD_IP)"
     assert conf["spark.kubernetes.driver.pod.name"] == "$(POD_NAME)"
     assert conf["spark.kubernetes.container.image"] == driver["spec"]["containers"][0]["image"]
     assert conf["spark.executor.instances"] == "2"
