@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.kind_cluster.pipeline import JOBS
+from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
 from tests.e2e.kind_cluster.platform import Platform
 
 
@@ -35,6 +36,7 @@ def test_a_day_went_through_all_jobs(said: str) -> None:
     assert "feature_pipeline: success" in said
 
 
-def test_a_card_was_read_back(said: str) -> None:
-    assert "cnt_30d" in said
-    assert "PRESENT" in said
+def test_a_card_was_read_back(said: str, platform: Platform) -> None:
+    log = platform.kubectl("logs", "-n", NAMESPACE, "job/fti-test-card")
+    assert "cnt_30d" in log
+    assert "PRESENT" in log
