@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from compose.stack import StackError
-from kind import checks, cluster, commands, config, images, release, tools, waiting
+from kind import checks, cluster, commands, config, images, job, release, tools, waiting
 from kind.airflow import host_port
 from kind.commands import Cluster, Say
 
@@ -45,12 +45,12 @@ def up(ours: Cluster, say: Say) -> dict[str, Any]:
         with phases.phase("images built"):
             built = build(say)
             wanted = release.Wanted(built["prefix"], built["tag"], airflow_port(ours))
-            needed = wanted.images()
+            of_jobs = {f"{built['prefix']}{name}:{built['tag']}" for name in job.JOBS}
+            platform = sorted({*wanted.images(), *built["images"]} - of_jobs)
             phases.found("images built", f"tag {built['tag']}")
-        jobs = [image for image in built["images"] if image not in needed]
         _until_it_takes_images(ours, made)
-        first = begin("platform's images loaded", lambda: images.load(ours, needed))
-        second = begin("jobs' images loaded", lambda: images.load(ours, jobs))
+        first = begin("platform's images loaded", lambda: images.load(ours, platform))
+        second = begin("jobs' images loaded", lambda: images.load(ours, sorted(of_jobs)))
         since = made.result()
         first.result()
         with phases.phase("release"):
