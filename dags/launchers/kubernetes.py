@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from launchers.arguments import JobArguments
 from launchers.errors import JobFailed, JobRefused
-from launchers.lines import level, untold
+from launchers.lines import level, seconds_since, untold
 from launchers.pod_trigger import PodTrigger
 from launchers.pods import CONTAINER, SCHEDULING, STARTING, has_ended, has_succeeded, pod_failure
 from launchers.settings import LauncherSettings
@@ -254,8 +254,9 @@ class KubernetesJobOperator(JobArguments, KubernetesPodOperator):
     def _tell_rest(self, pod: k8s.V1Pod, told: str) -> None:
         """Writes the lines that the trigger has not told; a pod that never ran has none."""
         try:
+            since = {"since_seconds": seconds_since(told)} if told else {}
             stream = self.client.read_namespaced_pod_log(
-                pod.metadata.name, self.namespace, container=CONTAINER, timestamps=True, _preload_content=False
+                pod.metadata.name, self.namespace, container=CONTAINER, timestamps=True, _preload_content=False, **since
             )
             for _, text in untold((line.decode(errors="replace") for line in stream), told):
                 self.log.log(level(text), "%s", text)

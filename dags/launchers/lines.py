@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 _LEVELS = {"warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
 
@@ -30,3 +32,10 @@ def untold(stamped: Iterable[str], told: str) -> Iterator[tuple[str, str]]:
         stamp, _, text = line.rstrip("\r\n").partition(" ")
         if stamp > told:
             yield stamp, text
+
+
+def seconds_since(told: str) -> int | None:
+    """How far back to ask Kubernetes for lines, from the last one told; it counts in whole seconds, by another clock."""
+    if not told:
+        return None
+    return max(0, int(time.time() - datetime.fromisoformat(told).timestamp())) + 5

@@ -13,7 +13,7 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHo
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException
 
-from launchers.lines import level, untold
+from launchers.lines import level, seconds_since, untold
 from launchers.pods import CONTAINER, disruption, has_ended, is_running, start_trouble
 
 LOOK_SECONDS = 1
@@ -86,15 +86,8 @@ class PodTrigger(BaseTrigger):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _tell(self) -> None:
-        since = _seconds_since(self.told)
+        since = seconds_since(self.told)
         lines = await self.hook.read_logs(self.name, self.namespace, CONTAINER, since_seconds=since)
         for stamp, text in untold(lines, self.told):
             self.log.log(level(text), "%s", text)
             self.told = stamp
-
-
-def _seconds_since(told: str) -> int | None:
-    """How far back to ask for lines: Kubernetes counts in whole seconds, by a clock of its own."""
-    if not told:
-        return None
-    return max(0, int(time.time() - datetime.fromisoformat(told).timestamp())) + 5

@@ -93,6 +93,7 @@ class Cluster:
     def read_namespaced_pod_log(self, name: str, namespace: str, **asked: Any) -> Iterator[bytes]:
         self._call("log")
         assert asked["timestamps"]
+        assert asked.get("since_seconds", 1) is not None, "the client refuses None"
         return iter([f"{line}\n".encode() for line in self.log])
 
     def list_namespaced_event(self, namespace: str, field_selector: str) -> k8s.CoreV1EventList:
