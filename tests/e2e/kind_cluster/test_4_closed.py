@@ -129,7 +129,8 @@ def flows(platform: Platform, up: dict[str, Any], report: list[str]) -> dict[tup
 
         def ask(who: str) -> dict[tuple[str, str], str]:
             command = ("exec", "-i", "-n", namespaces[name_of(who)], name_of(who), "--", "python", "-c", PROBE)
-            answers = json.loads(platform.kubectl(*command, text=json.dumps(targets)))
+            others = {target: address for target, address in targets.items() if target != f"{who} 7079"}
+            answers = json.loads(platform.kubectl(*command, text=json.dumps(others)))
             return {(who, target): answer for target, answer in answers.items()}
 
         with ThreadPoolExecutor(4) as pool:
@@ -234,9 +235,10 @@ RIGHTS = [
 @pytest.mark.parametrize(("who", "verb", "what", "where", "may"), RIGHTS)
 def test_rights(platform: Platform, up: dict[str, Any], who: str, verb: str, what: str, where: str, may: bool) -> None:
     space = ("-n", where) if where else ("--all-namespaces",)
-    said = platform.kubectl(
-        "auth", "can-i", verb, what, *space, f"--as=system:serviceaccount:{ACCOUNTS[who]}", check=False
-    )
+    resource, _, subresource = what.partition("/")
+    part = (f"--subresource={subresource}",) if subresource else ()
+    account = f"--as=system:serviceaccount:{ACCOUNTS[who]}"
+    said = platform.kubectl("auth", "can-i", verb, resource, *part, *space, account, check=False)
     assert said.strip().splitlines()[-1] == ("yes" if may else "no")
 
 
