@@ -17,6 +17,9 @@ from launchers.lines import level, seconds_since, untold
 from launchers.pods import CONTAINER, disruption, has_ended, is_running, start_trouble
 
 LOOK_SECONDS = 1
+SETTLE_SECONDS = 3
+"""Not sooner does a task wake up. The executor tells the scheduler a moment late that it went to sleep; when it is queued
+anew before that, the scheduler takes the one for the other and fails it."""
 TELL_SECONDS = 10
 PATIENCE_SECONDS = 300
 """How long the Kubernetes API may be gone."""
@@ -49,7 +52,9 @@ class PodTrigger(BaseTrigger):
         return AsyncKubernetesHook(conn_id=None, in_cluster=True)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        began = time.monotonic()
         trouble = await self._trouble()
+        await asyncio.sleep(max(0, began + SETTLE_SECONDS - time.monotonic()))
         yield TriggerEvent({"name": self.name, "told": self.told, "trouble": trouble})
 
     async def on_kill(self) -> None:

@@ -46,6 +46,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
     monkeypatch.setattr(pod_trigger, "LOOK_SECONDS", 0)
     monkeypatch.setattr(pod_trigger, "TELL_SECONDS", 0)
+    monkeypatch.setattr(pod_trigger, "SETTLE_SECONDS", 0)
 
     def watched(hook: Hook, **given: Any) -> dict[str, Any]:
         monkeypatch.setattr(pod_trigger.PodTrigger, "hook", hook)
@@ -135,3 +136,19 @@ def test_another_triggerer_can_take_it_up(monkeypatch: pytest.MonkeyPatch) -> No
     path, given = PodTrigger("jobs", "fti-bronze-a", 5.0, "t").serialize()
     again = import_string(path)(**given)
     assert again.serialize() == (path, given)
+
+
+def test_a_task_is_not_woken_before_its_sleep_is_known(
+    watch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launchers import pod_trigger
+
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(pod_trigger, "SETTLE_SECONDS", 60)
+    monkeypatch.setattr(pod_trigger.asyncio, "sleep", sleep)
+    watch(Hook(ended(0, "Completed", phase="Succeeded")))
+    assert 59 < slept[-1] <= 60
