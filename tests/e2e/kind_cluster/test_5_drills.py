@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from tests.e2e.airflow_api import Airflow
 from tests.e2e.kind_cluster.pipeline import DAG, DAYS, FIRST, JOBS, When, last_line, trigger
 from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
-from tests.e2e.kind_cluster.platform import NAME, PLATFORM, Platform, until
+from tests.e2e.kind_cluster.platform import NAME, PLATFORM, Platform, moment, until
 
 NEXT = FIRST + timedelta(DAYS)
 
@@ -21,7 +22,11 @@ def _started(airflow: Airflow) -> None:
 
 
 def test_airflow_restarts_under_a_run(platform: Platform, airflow: Airflow) -> None:
-    """Scheduler, triggerer and API server go while jobs run: no job is lost, none runs twice, no try is used up."""
+    """Scheduler, triggerer and API server go while jobs run: no job is lost, none runs beside itself.
+
+    The first two cost no try. A task that wants to begin or end while there is no API server at all waits for it; where
+    that takes too long it is tried again, and takes over what its job has done.
+    """
 
     def delete(component: str) -> None:
         platform.kubectl(
@@ -40,8 +45,14 @@ def test_airflow_restarts_under_a_run(platform: Platform, airflow: Airflow) -> N
     tasks = airflow.tasks(DAG, "restarts")
     assert state == "success", {job: last_line(airflow, "restarts", job) for job in JOBS if tasks[job]["try_number"]}
     assert when.left == {}
-    assert {job: len(platform.jobs_pods("restarts", job)) for job in JOBS} == dict.fromkeys(JOBS, 1)
-    assert {job: tasks[job]["try_number"] for job in JOBS} == dict.fromkeys(JOBS, 1)
+    tries = {job: tasks[job]["try_number"] for job in JOBS}
+    assert [tries[job] for job in ("generate", "bronze", "features")] == [1, 1, 1]
+    assert max(tries.values()) <= 2
+    for job in JOBS:
+        pods = platform.jobs_pods("restarts", job)
+        assert len(pods) <= tries[job]
+        ends = [pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in pods]
+        assert all(moment(one["finishedAt"]) <= moment(two["startedAt"]) for one, two in pairwise(ends))
 
 
 def test_stores_restart_under_a_run(platform: Platform, airflow: Airflow) -> None:
