@@ -39,6 +39,11 @@ class Airflow:
     def trigger(self, dag: str, run: str, **conf: Any) -> None:
         self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
 
+    def end_runs(self, dag: str) -> None:
+        """Marks the runs that are not over as failed, which ends their tasks."""
+        for run in self.patient(f"dags/{dag}/dagRuns?state=running&state=queued")["dag_runs"]:
+            self._call("PATCH", f"dags/{dag}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
+
     def wait(self, dag: str, run: str, seconds: float, each_time: Callable[[], None] = lambda: None) -> str:
         """The run's last state.
 
