@@ -47,12 +47,14 @@ def compose() -> Place:
 def kind() -> Place:
     from kind.airflow import ADMIN, USER, secret
     from kind.commands import Cluster
+    from kind.up import places
 
     cluster = Cluster.from_env()
     root = (secret(cluster, "fti-minio-auth", "root-user"), secret(cluster, "fti-minio-auth", "root-password"))
     logins = (USER, secret(cluster, ADMIN, "password")), root
     files = ("kubernetes-airflow.png", "kubernetes-lake.png")
-    return Place("http://localhost:18080", "http://localhost:19001", *logins, files)
+    where = {place.what: place.where for place in places(cluster)}
+    return Place(where["Airflow"], where["MinIO console"], *logins, files)
 
 
 def main() -> int:
