@@ -13,6 +13,7 @@ import argparse
 import functools
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def ask(query: str, *values: str) -> str | None:
 def database_url() -> str:
     """Airflow's own setting, in the form that the driver takes."""
     command = os.environ[f"{CONNECTION}_CMD"]
-    text = subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout.strip()
+    text = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout.strip()
     return re.sub(r"^postgresql\+\w+:", "postgresql:", text)
 
 
