@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kubernetes.client import models as k8s
 from kubernetes_asyncio.client import ApiException
 from structlog.testing import capture_logs
 
-from tests.dags.cluster import ended, pod, state
+from tests.dags.cluster import NOW, ended, pod, state
 
 WORKING = pod(state(running={}))
 LINES = [f'2026-03-02T12:00:0{second}.000000000Z {{"event": "line {second}"}}' for second in range(4)]
@@ -40,6 +41,14 @@ class Hook:
         self.deleted.append(name)
 
 
+class Clock:
+    """Stands at the moment at which the pods were made, however long ago the tests were collected."""
+
+    @staticmethod
+    def now(_: Any) -> datetime:
+        return NOW
+
+
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     from launchers import pod_trigger
@@ -47,6 +56,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     monkeypatch.setattr(pod_trigger, "LOOK_SECONDS", 0)
     monkeypatch.setattr(pod_trigger, "TELL_SECONDS", 0)
     monkeypatch.setattr(pod_trigger, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(pod_trigger, "datetime", Clock)
 
     def watched(hook: Hook, **given: Any) -> dict[str, Any]:
         monkeypatch.setattr(pod_trigger.PodTrigger, "hook", hook)
