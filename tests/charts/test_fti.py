@@ -197,10 +197,9 @@ def test_the_cleanup_may_list_and_delete_pods_and_nothing_else() -> None:
 def test_rights_to_start_pods_come_with_executors_alone() -> None:
     assert not list(of_the_jobs(installed("default"), "Role"))
     (role,) = of_the_jobs(installed("spark"), "Role")
-    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {
-        "pods", "configmaps", "services", "persistentvolumeclaims",
-    }  # fmt: skip
-    assert all("create" not in rule["verbs"] for rule in role["rules"] if rule["resources"] != ["pods"])
+    (rule,) = role["rules"]
+    assert rule["resources"] == ["pods"]
+    assert set(rule["verbs"]) == {"create", "get", "list", "watch", "delete", "deletecollection"}
 
 
 def test_the_cleanup_and_the_notes_know_the_pods_of_the_jobs_by_their_labels() -> None:
