@@ -11,6 +11,10 @@ import requests
 ENDED = ("success", "failed")
 
 
+class GoingError(Exception):
+    """The API server is about to stop: it has no routes any more."""
+
+
 class Airflow:
     """A client of the running API server."""
 
@@ -78,7 +82,7 @@ class Airflow:
         while True:
             try:
                 return self.get(path)
-            except (requests.ConnectionError, requests.Timeout):
+            except (requests.ConnectionError, requests.Timeout, GoingError):
                 assert time.monotonic() < deadline, "the API server does not come back"
                 time.sleep(1)
 
@@ -93,5 +97,7 @@ class Airflow:
             token = self._session.post(f"{self.url}/auth/token", json=self.login, timeout=30)
             assert token.status_code == 201, token.text
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        if answer.status_code == 404 and not answer.text:
+            raise GoingError(f"{method} {path}: a server that stops answers 404 and no word")
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
         return answer.json()
