@@ -7,10 +7,9 @@ import sys
 import time
 
 from compose.stack import StackError
+from dags.launchers.jobs import JOBS as JOBS  # the one table of the jobs
 from kind import commands, images, show
 from kind.commands import Cluster, Say
-
-JOBS = ("generate", "bronze", "features", "materialize", "verify")
 
 
 def renew(cluster: Cluster, job: str, say: Say) -> None:

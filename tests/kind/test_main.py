@@ -79,7 +79,9 @@ def test_only_the_standard_library_is_needed() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_jobs_are_the_launchers() -> None:
+def test_the_jobs_are_the_launchers_and_each_has_an_image() -> None:
     from dags.launchers.jobs import JOBS
 
     assert set(job.JOBS) == set(JOBS)
+    bake = (ROOT / "images" / "docker-bake.hcl").read_text(encoding="utf-8")
+    assert all(f'target "{name}" {{' in bake for name in job.JOBS)
