@@ -29,6 +29,9 @@ def driver_env(image: str, settings: LauncherSettings) -> list[k8s.V1EnvVar]:
         "spark.driver.blockManager.port": BLOCKS_PORT,
         "spark.blockManager.port": BLOCKS_PORT,
         "spark.executor.instances": settings.spark_executors,
+        # A job waits for all of them: the first alone would do the work of the others that come a moment later.
+        "spark.scheduler.minRegisteredResourcesRatio": 1,
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
         "spark.executor.cores": cores,
         "spark.executor.memory": settings.spark_executor_memory,
         "spark.executor.memoryOverhead": f"{JVM_OVERHEAD_MIB + cores * CORE_OVERHEAD_MIB}m",

@@ -75,11 +75,11 @@ def test_the_roles_hold_just_the_calls_that_the_operator_makes() -> None:
     }
     assert rights == {
         "jobs/fti-airflow-scheduler": {
-            "pods": {"create", "get", "list", "patch", "delete"},
+            "pods": {"create", "get", "list", "delete"},
             "pods/log": {"get"},
             "events": {"list"},
         },
-        "jobs/fti-airflow-triggerer": {"pods": {"get", "delete"}, "pods/log": {"get"}, "events": {"watch"}},
+        "jobs/fti-airflow-triggerer": {"pods": {"get", "delete"}, "pods/log": {"get"}},
     }
     assert all(rule["apiGroups"] == [""] for role in release.kind("Role") for rule in role["rules"])
     assert not release.kind("ClusterRole", "ClusterRoleBinding")

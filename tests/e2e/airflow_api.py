@@ -38,7 +38,7 @@ class Airflow:
             time.sleep(0.5)
 
     def unpause(self, dag: str) -> None:
-        self._call("PATCH", f"dags/{dag}", {"is_paused": False})
+        self.patient(f"dags/{dag}", "PATCH", {"is_paused": False})
 
     def trigger(self, dag: str, run: str, **conf: Any) -> None:
         self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
@@ -46,7 +46,7 @@ class Airflow:
     def end_runs(self, dag: str) -> None:
         """Marks the runs that are not over as failed, which ends their tasks."""
         for run in self.patient(f"dags/{dag}/dagRuns?state=running&state=queued")["dag_runs"]:
-            self._call("PATCH", f"dags/{dag}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
+            self.patient(f"dags/{dag}/dagRuns/{run['dag_run_id']}", "PATCH", {"state": "failed"})
 
     def wait(self, dag: str, run: str, seconds: float, each_time: Callable[[], None] = lambda: None) -> str:
         """The run's last state.
@@ -76,12 +76,12 @@ class Airflow:
             f"{entry.get('level', '')} {entry['event']} {entry.get('error_detail', '')}".strip() for entry in content
         ]
 
-    def patient(self, path: str) -> Any:
-        """``get`` that waits out a restart of the API server."""
+    def patient(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """Calls what may be called twice, and waits out a restart of the API server."""
         deadline = time.monotonic() + 90
         while True:
             try:
-                return self.get(path)
+                return self._call(method, path, body)
             except (requests.ConnectionError, requests.Timeout, GoingError):
                 assert time.monotonic() < deadline, "the API server does not come back"
                 time.sleep(1)

@@ -209,7 +209,9 @@ ACCOUNTS = {
     "cleanup": f"{JOBS}:fti-cleanup",
 }
 RIGHTS = [
-    *(("scheduler", verb, "pods", JOBS, True) for verb in ("create", "get", "list", "patch", "delete")),
+    *(("scheduler", verb, "pods", JOBS, True) for verb in ("create", "get", "list", "delete")),
+    ("scheduler", "patch", "pods", JOBS, False),
+    ("triggerer", "watch", "events", JOBS, False),
     ("scheduler", "get", "pods/log", JOBS, True),
     ("triggerer", "get", "pods", JOBS, True),
     ("triggerer", "get", "pods/log", JOBS, True),
