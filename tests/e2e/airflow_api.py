@@ -43,6 +43,14 @@ class Airflow:
     def trigger(self, dag: str, run: str, **conf: Any) -> None:
         self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
 
+    def clear(self, dag: str, run: str, task: str) -> None:
+        """Has the task of a run done again."""
+        self.patient(
+            f"dags/{dag}/clearTaskInstances",
+            "POST",
+            {"dry_run": False, "dag_run_id": run, "task_ids": [task], "only_failed": False},
+        )
+
     def end_runs(self, dag: str) -> None:
         """Marks the runs that are not over as failed, which ends their tasks."""
         for run in self.patient(f"dags/{dag}/dagRuns?state=running&state=queued")["dag_runs"]:

@@ -16,7 +16,7 @@ from tests.docs.run_commands import blocks, left_out
 from tests.e2e.airflow_api import Airflow
 from tests.e2e.kind_cluster.pipeline import DAG, DAYS, FIRST, trigger
 from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
-from tests.e2e.kind_cluster.platform import ROOT, Platform
+from tests.e2e.kind_cluster.platform import ROOT, Object, Platform, until
 
 SHOWN = [
     (page, text)
@@ -63,13 +63,31 @@ def test_a_diagnosis_holds_no_password(platform: Platform) -> None:
         assert not any(platform.secret(name, key) in text for text in texts)
 
 
+def test_an_edited_job_runs_in_its_next_pod(
+    platform: Platform, airflow: Airflow, tmp_path: Path, report: list[str]
+) -> None:
+    copy = _clone(platform, tmp_path)
+    source = copy / "jobs" / "verify" / "job.py"
+    code = source.read_text()
+    edited = code.replace("    settings, lake", '    context.log.info("edited")\n    settings, lake', 1)
+    assert edited != code
+    source.write_text(edited)
+    began = time.monotonic()
+    platform.call("make", "-C", str(copy), "kind-job", "JOB=verify")
+    built = time.monotonic() - began
+    airflow.clear(DAG, "for-the-docs", "verify")
+    until(lambda: len(platform.jobs_pods("for-the-docs", "verify")) > 1, 60, "another pod of verify")
+    pod = until(lambda: _started(platform.jobs_pods("for-the-docs", "verify")[-1]), 60, "its container's start")
+    report.append(f"from an edited job to its pod: {time.monotonic() - began:.0f} s, of these kind-job {built:.0f} s")
+    assert airflow.wait(DAG, "for-the-docs", 120) == "success"
+    log = platform.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
+    assert "edited" in [json.loads(line)["event"] for line in log.splitlines()]
+
+
 def test_whoever_follows_the_page_has_a_sixth_job(
     platform: Platform, airflow: Airflow, tmp_path: Path, report: list[str]
 ) -> None:
-    copy = tmp_path / "repository"
-    platform.call("git", "clone", "--quiet", str(ROOT), str(copy))
-    (copy / ".tools").mkdir()
-    (copy / ".tools" / "bin").symlink_to(ROOT / ".tools" / "bin")
+    copy = _clone(platform, tmp_path)
     follow(copy)
     began = time.monotonic()
     done = subprocess.run(
@@ -82,3 +100,18 @@ def test_whoever_follows_the_page_has_a_sixth_job(
     log = platform.kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=volume", "--tail=-1")
     days = [line["day"] for line in map(json.loads, log.strip().splitlines()) if line["event"] == "volume"]
     assert days == [str(FIRST + timedelta(day)) for day in range(DAYS)]
+
+
+def _clone(platform: Platform, folder: Path) -> Path:
+    """A repository to edit, with the tools of this one."""
+    copy = folder / "repository"
+    platform.call("git", "clone", "--quiet", str(ROOT), str(copy))
+    (copy / ".tools").mkdir()
+    (copy / ".tools" / "bin").symlink_to(ROOT / ".tools" / "bin")
+    return copy
+
+
+def _started(pod: Object) -> Object | None:
+    """The pod once its container has begun."""
+    (container,) = pod["status"].get("containerStatuses") or [{"state": {}}]
+    return pod if {"running", "terminated"} & container["state"].keys() else None
