@@ -23,7 +23,7 @@ def revision(platform: Platform, airflow: Airflow, report: list[str]) -> int:
     began = time.monotonic()
     platform.upgrade(
         f"airflow.jobs.spark.executors={EXECUTORS}",
-        "airflow.jobs.spark.executorCpu=200m",
+        "airflow.jobs.spark.executorCpu=100m",  # so that both fit on a node of two cores
         "airflow.jobs.resources.generate.memory=48Mi",
         "airflow.jobs.retries=0",
     )

@@ -51,7 +51,7 @@ def test_commands_of_the_docs_work(platform: Platform, page: str, text: str) -> 
 
 def test_a_diagnosis_holds_no_password(platform: Platform) -> None:
     said = platform.call("make", "doctor")
-    (bundle,) = {word.strip(".,") for word in said.split() if word.strip(".,").endswith(".zip")}
+    (bundle,) = {word.strip(".,:") for word in said.split() if word.strip(".,:").endswith(".zip")}
     with zipfile.ZipFile(ROOT / bundle) as file:
         texts = [file.read(name).decode(errors="replace") for name in file.namelist()]
     assert len(texts) > 20
