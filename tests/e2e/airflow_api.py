@@ -12,7 +12,7 @@ ENDED = ("success", "failed")
 
 
 class GoingError(Exception):
-    """The API server is about to stop: it has no routes any more."""
+    """The API server stops or starts: it has no routes, or no database yet."""
 
 
 class Airflow:
@@ -90,8 +90,9 @@ class Airflow:
         while True:
             try:
                 return self._call(method, path, body)
-            except (requests.ConnectionError, requests.Timeout, GoingError):
-                assert time.monotonic() < deadline, "the API server does not come back"
+            except (requests.RequestException, GoingError) as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the API server does not come back: {error}") from error
                 time.sleep(1)
 
     def get(self, path: str) -> Any:
@@ -99,13 +100,17 @@ class Airflow:
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         for _ in range(2):
-            answer = self._session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=30)
+            answer = self._request(method, f"api/v2/{path}", body)
             if answer.status_code != 401:
                 break
-            token = self._session.post(f"{self.url}/auth/token", json=self.login, timeout=30)
+            token = self._request("POST", "auth/token", self.login)
             assert token.status_code == 201, token.text
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        if answer.status_code == 404 and not answer.text:
-            raise GoingError(f"{method} {path}: a server that stops answers 404 and no word")
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
         return answer.json()
+
+    def _request(self, method: str, path: str, body: Any) -> requests.Response:
+        answer = self._session.request(method, f"{self.url}/{path}", json=body, timeout=30)
+        if answer.status_code >= 500 or (answer.status_code == 404 and not answer.text):
+            raise GoingError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
+        return answer
