@@ -79,10 +79,13 @@ def test_executors_give_the_same_digests(
 
 
 def test_rolled_back_it_works_on_with_its_data(revision: int, platform: Platform, airflow: Airflow) -> None:
+    def runs() -> set[str]:
+        return {run["dag_run_id"] for run in airflow.patient(f"dags/{DAG}/dagRuns?limit=50")["dag_runs"]}
+
+    before = runs()
     platform.helm("rollback", "fti", str(revision))
     platform.wait_until_ready()
-    runs = airflow.patient(f"dags/{DAG}/dagRuns?limit=50")["dag_runs"]
-    assert {"three-days", "oom", "spread"} <= {run["dag_run_id"] for run in runs}
+    assert {"three-days", "oom", "spread"} <= before <= runs()
     trigger(airflow, "rolled-back", FIRST + timedelta(DAYS + 3))
     assert airflow.wait(DAG, "rolled-back", 300) == "success"
     assert not platform.get("pods", NAMESPACE, "app.kubernetes.io/component=executor")
