@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ HIDDEN = "(hidden)"
 _SHORTEST_SECRET = 5
 _LOGIN_IN_URL = re.compile(r"(://[^/\s:@\"']*:)[^/\s@\"']+(@)")
 _LOG_LINES = 5000
+_AT_ONCE = 4
 
 
 def write(cluster: Cluster) -> str:
@@ -42,35 +44,38 @@ def write(cluster: Cluster) -> str:
 
 def collect(cluster: Cluster) -> Iterable[tuple[str, str]]:
     """Name and content of each part. What cannot be had says why in its place."""
-    kubectl, helm = program("kubectl"), program("helm")
-    ours = (kubectl, "--context", cluster.context, "--request-timeout=20s")
     yield "when.txt", datetime.now(UTC).isoformat(timespec="seconds")
     yield "versions.txt", _versions()
-    for name, command in (
-        ("docker/info.txt", ("docker", "info")),
-        ("docker/disk.txt", ("docker", "system", "df")),
-        ("docker/images.txt", ("docker", "images")),
-        ("docker/containers.txt", ("docker", "ps", "--all")),
-    ):
-        yield name, said(*command)
+    asked = dict(_questions(cluster))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # most of each is the start of its program
+        yield from zip(asked, pool.map(lambda command: said(*command), asked.values()), strict=True)
+
+
+def _questions(cluster: Cluster) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Name of each part and the command that says it."""
+    ours = (program("kubectl"), "--context", cluster.context, "--request-timeout=20s")
+    yield "docker/info.txt", ("docker", "info")
+    yield "docker/disk.txt", ("docker", "system", "df")
+    yield "docker/images.txt", ("docker", "images")
+    yield "docker/containers.txt", ("docker", "ps", "--all")
     for node in _or_nothing(cluster.nodes):
-        yield f"nodes/{node}/container.txt", said("docker", "logs", "--tail", str(_LOG_LINES), node)
-        yield f"nodes/{node}/disk.txt", said("docker", "exec", node, "df", "-h", "/", "/var")
-        yield f"nodes/{node}/images.txt", said("docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "ls")
+        yield f"nodes/{node}/container.txt", ("docker", "logs", "--tail", str(_LOG_LINES), node)
+        yield f"nodes/{node}/disk.txt", ("docker", "exec", node, "df", "-h", "/", "/var")
+        yield f"nodes/{node}/images.txt", ("docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "ls")
         for unit in ("kubelet", "containerd"):
             journal = ("journalctl", "--no-pager", "--lines", str(_LOG_LINES), "--unit", unit)
-            yield f"nodes/{node}/{unit}.txt", said("docker", "exec", node, *journal)
-    yield "cluster/nodes.txt", said(*ours, "describe", "nodes")
-    yield "cluster/all.txt", said(*ours, "get", "pods,persistentvolumes", "--all-namespaces", "--output=wide")
+            yield f"nodes/{node}/{unit}.txt", ("docker", "exec", node, *journal)
+    yield "cluster/nodes.txt", (*ours, "describe", "nodes")
+    yield "cluster/all.txt", (*ours, "get", "pods,persistentvolumes", "--all-namespaces", "--output=wide")
     for namespace in NAMESPACES:
         of = (*ours, "--namespace", namespace)
-        yield f"{namespace}/all.txt", said(*of, "get", _KINDS, "--output=wide")
-        yield f"{namespace}/events.txt", said(*of, "get", "events", "--sort-by=.lastTimestamp")
-        yield f"{namespace}/describe.txt", said(*of, "describe", _KINDS)
+        yield f"{namespace}/all.txt", (*of, "get", _KINDS, "--output=wide")
+        yield f"{namespace}/events.txt", (*of, "get", "events", "--sort-by=.lastTimestamp")
+        yield f"{namespace}/describe.txt", (*of, "describe", _KINDS)
         yield from _logs(cluster, namespace, of)
-    release = (helm, "--kube-context", cluster.context, "--namespace", NAMESPACE)
+    release = (program("helm"), "--kube-context", cluster.context, "--namespace", NAMESPACE)
     for verb in ("status", "history", "get values"):
-        yield f"helm/{verb.split()[-1]}.txt", said(*release, *verb.split(), RELEASE)
+        yield f"helm/{verb.split()[-1]}.txt", (*release, *verb.split(), RELEASE)
 
 
 _KINDS = (
@@ -124,16 +129,16 @@ def decoded(secret: Object) -> list[str]:
     return values
 
 
-def _logs(cluster: Cluster, namespace: str, of: tuple[str, ...]) -> Iterable[tuple[str, str]]:
+def _logs(cluster: Cluster, namespace: str, of: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
     """Each container's log, and that of its run before."""
     for pod in _or_nothing(partial(cluster.get, "pods", namespace)):
         status = pod["status"]
         for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
             name = f"{namespace}/logs/{pod['metadata']['name']}.{container['name']}"
             log = (*of, "logs", pod["metadata"]["name"], f"--container={container['name']}", f"--tail={_LOG_LINES}")
-            yield f"{name}.txt", said(*log)
+            yield f"{name}.txt", log
             if container["restartCount"]:
-                yield f"{name}.previous.txt", said(*log, "--previous")
+                yield f"{name}.previous.txt", (*log, "--previous")
 
 
 def _checks(cluster: Cluster) -> list[checks.Check]:

@@ -49,10 +49,10 @@ def up(ours: Cluster, say: Say) -> dict[str, Any]:
             platform = sorted({*wanted.images(), *built["images"]} - of_jobs)
             phases.found("images built", f"tag {built['tag']}")
         _until_it_takes_images(ours, made)
-        first = begin("platform's images loaded", lambda: images.load(ours, platform))
+        begin("platform's images loaded", lambda: images.load(ours, platform)).result()
+        # Only then: they would take turns on the node's disk with what the platform waits for.
         second = begin("jobs' images loaded", lambda: images.load(ours, sorted(of_jobs)))
         since = made.result()
-        first.result()
         with phases.phase("release"):
             phases.found("release", release.ensure(ours, wanted))
         with phases.phase("ready"):
