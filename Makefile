@@ -127,7 +127,7 @@ e2e-kind: $(READY) engine ## Test the platform on a cluster of its own: helm tes
 
 .PHONY: test
 test: $(READY) ## Run the tests [ARGS="-k name"]
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check style, format and types
