@@ -12,7 +12,11 @@ ENDED = ("success", "failed")
 
 
 class GoingError(Exception):
-    """The API server stops or starts: it has no routes, or no database yet."""
+    """The API server stops or starts: it has no database yet, or something else answered in its place.
+
+    A connection made between a pod's end and the moment at which its node knows of it leads to an address that nobody has.
+    There are networks whose gateway answers for it, with 404 and no word, as long as the connection lives.
+    """
 
 
 class Airflow:
@@ -93,6 +97,7 @@ class Airflow:
             except (requests.RequestException, GoingError) as error:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"the API server does not come back: {error}") from error
+                self._session.close()  # the next try is to find its own way
                 time.sleep(1)
 
     def get(self, path: str) -> Any:
