@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.generate import categories, places
 from jobs.generate.categories import BY_PHONE, CASH, HOURS, MU, ONLINE, SHARE, SIGMA, WEEKDAYS
-from jobs.generate.chance import Stream, choose, hashed, uniform
+from jobs.generate.chance import Stream, choose, find, hashed, uniform
 from jobs.generate.events import ATM, DECLINED_SHARE, ECOM, MOTO, POS, RECURRING, Events, ordinary
 from jobs.generate.parameters import BLOCK, Parameters
 from jobs.generate.places import CITY_COUNTRY, DAY_US
@@ -76,15 +76,15 @@ def purchases(
     facts = block.facts
     n = len(slot_of)
     where = whereabouts(parameters.seed, facts.slot[slot_of], facts.city[slot_of], day)
-    category, merchant, channel = _choices(parameters, block, slot_of, where.city(time), rng)
+    city = where.city(time)
+    category, merchant, channel = _choices(parameters, block, slot_of, city, rng)
     euros = np.exp(MU[category] + SIGMA[category] * rng.standard_normal(n)) * facts.spending[slot_of]
     cents = categories.price(euros, category, rng.random(n))
-    time = places.midnight(day) + time
-    city = where.city(time - places.midnight(day))
+    moment = places.midnight(day) + time
     made = ordinary(
         number=number + np.arange(n, dtype=np.uint64),
-        time=time,
-        offset=places.local_offset(CITY_COUNTRY[city], time, day),
+        time=moment,
+        offset=places.local_offset(CITY_COUNTRY[city], moment, day),
         slot=facts.slot[slot_of],
         generation=np.zeros(n, np.int64),
         merchant=merchant,
@@ -93,7 +93,7 @@ def purchases(
         declined=rng.random(n) < DECLINED_SHARE,
     )
     # Nobody is at a till while under way.
-    return made.take(~(made.card_present & where.travelling(time - places.midnight(day))))
+    return made.take(~(made.card_present & where.travelling(time)))
 
 
 def _sessions(
@@ -110,12 +110,8 @@ def _sessions(
     position = np.searchsorted(expected, np.sort(rng.random(sessions)) * expected[-1]).clip(max=len(expected) - 1)
     cumulative = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     country = block.facts.country[position]
-    hour = (
-        np.searchsorted(
-            (cumulative + np.arange(len(weights))[:, None]).ravel(), country + rng.random(sessions), side="right"
-        )
-        - 24 * country
-    )
+    steps = (cumulative + np.arange(len(weights))[:, None]).ravel()
+    hour = find(steps, country + rng.random(sessions), reach=len(weights)) - 24 * country
     anchor = (hour.clip(0, 23) + rng.random(sessions)) * 3600.0
 
     length = rng.geometric(1 / mean, sessions).clip(max=SESSION_MAX)
@@ -140,7 +136,7 @@ def _choices(
     shops, facts, n = merchants(parameters.seed), block.facts, len(slot_of)
     draw = rng.random(n)
     by_habit = draw < HABIT_SHARE
-    habit = choose(HABIT_WEIGHTS, draw / HABIT_SHARE)
+    habit = choose(HABIT_WEIGHTS, (draw / HABIT_SHARE).clip(max=1.0))
     category = np.where(by_habit, block.routine.category[slot_of, habit], choose(SHARE, rng.random(n)))
     favourite = block.routine.merchant[slot_of, habit]
     on_web = rng.random(n) < ONLINE[category]

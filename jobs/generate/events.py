@@ -50,8 +50,8 @@ class Events:
     def __len__(self) -> int:
         return len(self.number)
 
-    def take(self, which: np.ndarray) -> Events:
-        """The events at the given indices, or where a mask is true."""
+    def take(self, which: np.ndarray | slice) -> Events:
+        """The events at the given indices, where a mask is true, or (without a copy) of a slice."""
         return Events(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
     def but(self, **columns: np.ndarray) -> Events:

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import click
@@ -163,9 +164,11 @@ def make_day(lake: Lake, task: Task) -> dict[str, int]:
         for number, events in enumerate(world.landed(day)):
             part = f"part-{number:05d}"
             staged = Staged(f"{folder}/{part}.{name}", f"{part}.{name}")
-            lines.append(write_lines(lake, staged, form.header(LINES), transaction_lines(seed, events, form)))
+            names = text.Names.of(seed, events)
+            chunks = chain([form.header(LINES)], transaction_lines(seed, events, names, form))
+            lines.append(write_lines(lake, staged, chunks))
             staged = Staged(f"{folder}/{part}.parquet", f"{part}.parquet")
-            truths.append(write_truth(lake, staged, truth(seed, events)))
+            truths.append(write_truth(lake, staged, truth(seed, events, names)))
             parts.append(counts(events))
         feeds = [
             (CARDS, text.card_texts(seed, world.card_rows(day, task.snapshot))),
@@ -177,8 +180,8 @@ def make_day(lake: Lake, task: Task) -> dict[str, int]:
         lake.retract(TRANSACTIONS.landing, ingest_partition(task.day))
         for dataset, texts in feeds:
             staged = Staged(f"{folder}/{dataset.name}.{name}", f"part-00000.{name}")
-            rows = iter([form.lines(texts, dataset)])
-            files = [write_lines(lake, staged, form.header(dataset), rows)] if len(texts) else []
+            chunks = [form.header(dataset), form.lines(texts, dataset)]
+            files = [write_lines(lake, staged, chunks)] if len(texts) else []
             _publish(lake, task, dataset.landing, files, {"lines": len(texts)}, began)
         total = add_up(parts)
         _publish(lake, task, TRUTH, truths, {"lines": total["lines"]}, began)
