@@ -15,6 +15,7 @@ from jobs.generate.parameters import BLOCK, Parameters
 from jobs.generate.places import CITY_COUNTRY, DAY_US
 from jobs.generate.world import (
     HABIT_WEIGHTS,
+    HABITS,
     Cards,
     Routine,
     cards,
@@ -75,17 +76,17 @@ def purchases(
     slot_of, time = _sessions(block, day, rng, rate, mean)
     facts = block.facts
     n = len(slot_of)
-    where = whereabouts(parameters.seed, facts.slot[slot_of], facts.city[slot_of], day)
+    where = whereabouts(parameters.seed, facts.slot.take(slot_of), facts.city.take(slot_of), day)
     city = where.city(time)
     category, merchant, channel = _choices(parameters, block, slot_of, city, rng)
-    euros = np.exp(MU[category] + SIGMA[category] * rng.standard_normal(n)) * facts.spending[slot_of]
+    euros = np.exp(MU.take(category) + SIGMA.take(category) * rng.standard_normal(n)) * facts.spending.take(slot_of)
     cents = categories.price(euros, category, rng.random(n))
     moment = places.midnight(day) + time
     made = ordinary(
         number=number + np.arange(n, dtype=np.uint64),
         time=moment,
         offset=places.local_offset(CITY_COUNTRY[city], moment, day),
-        slot=facts.slot[slot_of],
+        slot=facts.slot.take(slot_of),
         generation=np.zeros(n, np.int64),
         merchant=merchant,
         cents=cents,
@@ -137,16 +138,17 @@ def _choices(
     draw = rng.random(n)
     by_habit = draw < HABIT_SHARE
     habit = choose(HABIT_WEIGHTS, (draw / HABIT_SHARE).clip(max=1.0))
-    category = np.where(by_habit, block.routine.category[slot_of, habit], choose(SHARE, rng.random(n)))
-    favourite = block.routine.merchant[slot_of, habit]
-    on_web = rng.random(n) < ONLINE[category]
-    place = np.where(on_web, web_place(facts.country[slot_of], rng.random(n)), city)
+    favoured = slot_of * HABITS + habit
+    category = np.where(by_habit, block.routine.category.take(favoured), choose(SHARE, rng.random(n)))
+    favourite = block.routine.merchant.take(favoured)
+    on_web = rng.random(n) < ONLINE.take(category)
+    place = np.where(on_web, web_place(facts.country.take(slot_of), rng.random(n)), city)
     merchant = shops.pick(category, place, rng.random(n))
     # The favourite shop is of no use from another city, unless it is on the web.
-    reachable = (shops.place[favourite] >= places.CITIES) | (city == facts.city[slot_of])
+    reachable = (shops.place.take(favourite) >= places.CITIES) | (city == facts.city.take(slot_of))
     merchant = np.where(by_habit & reachable, favourite, merchant)
-    on_web = shops.place[merchant] >= places.CITIES
-    by_phone = rng.random(n) < BY_PHONE[category]
+    on_web = shops.place.take(merchant) >= places.CITIES
+    by_phone = rng.random(n) < BY_PHONE.take(category)
     channel = np.where(on_web, ECOM, np.where(category == CASH, ATM, np.where(by_phone, MOTO, POS)))
     return category, merchant, channel
 

@@ -51,18 +51,16 @@ class World:
         fraudulent = fraud.on_day(self.parameters, self.lifecycle, self.episodes, day)
         together = max(1, int(self.parameters.rows_per_file / (BLOCK * self.parameters.rate)))
         for first in range(0, len(self.blocks), together):
-            parts = [
-                self._block(block(self.parameters, i), day, fraudulent) for i in self.blocks[first : first + together]
-            ]
-            events = concat(parts)
+            blocks = [block(self.parameters, i) for i in self.blocks[first : first + together]]
+            events = concat([part for b in blocks for part in self._block(b, day, fraudulent)])
             events = events.take(_order(events))
             pieces = max(1, ceil(len(events) / self.parameters.rows_per_file))
             bounds = np.linspace(0, len(events), pieces + 1).astype(np.int64)
             for low, high in pairwise(bounds):
                 yield events.take(slice(low, high))
 
-    def _block(self, b: Block, day: int, fraudulent: Events) -> Events:
-        """All lines of a day that concern one block of cards."""
+    def _block(self, b: Block, day: int, fraudulent: Events) -> list[Events]:
+        """All lines of a day that concern one block of cards, in parts."""
         p, lifecycle = self.parameters, self.lifecycle
         rng = generator(p.seed, Stream.LEGIT, day, b.index)
         rate = p.rate * (1 - RECURRING_SHARE - p.late_rate)
@@ -75,7 +73,7 @@ class World:
         sound = concat([lifecycle.held(concat([bought, charged]), b.facts, day), stolen, mess.landing(lates, day)])
         again = mess.duplicates(p, b, day, sound, mess.landing(lates, day - 1))
         broken = mess.malformed(p, lifecycle, b, day, _number(_MALFORMED, day, b.index))
-        return concat([sound, again, broken])
+        return [sound, again, broken]
 
     def chargebacks(self, day: int) -> fraud.Chargebacks:
         """Disputes that arrive on a day."""

@@ -52,7 +52,10 @@ class Events:
 
     def take(self, which: np.ndarray | slice) -> Events:
         """The events at the given indices, where a mask is true, or (without a copy) of a slice."""
-        return Events(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+        if isinstance(which, slice):
+            return Events(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+        indices = np.flatnonzero(which) if which.dtype == bool else which
+        return Events(**{f.name: getattr(self, f.name).take(indices) for f in fields(self)})
 
     def but(self, **columns: np.ndarray) -> Events:
         """The same events with some columns replaced."""

@@ -17,7 +17,7 @@ from jobs.generate.mess import DEFECTS
 from jobs.generate.text import CURRENCY, Names, fixed_width, merchant_texts, timestamp
 
 CHUNK = 65_536
-"""Lines in memory as text at a time."""
+"""Lines in memory as text at a time. Another number makes other files: a piece's end moves a block of the gzip stream."""
 _UNQUOTED = (Kind.MCC, Kind.AMOUNT, Kind.BOOLEAN, Kind.LATITUDE, Kind.LONGITUDE)
 
 # A transaction's columns in the order in which its line is put together: what is new in every line, the terms
@@ -87,8 +87,7 @@ def transaction_lines(seed: int, events: Events, names: Names, form: Form) -> It
     for low in range(0, len(events), CHUNK):
         chunk = slice(low, low + CHUNK)
         defect = events.defect[chunk]
-        lines = sound_lines(seed, events.take(chunk), names.take(chunk), form)
-        yield spoil(lines, defect, form) if (defect >= 0).any() else characters(lines)
+        yield characters(spoil(sound_lines(seed, events.take(chunk), names.take(chunk), form), defect, form))
 
 
 def sound_lines(seed: int, events: Events, names: Names, form: Form) -> pa.LargeStringArray:
@@ -138,19 +137,18 @@ def _merchants(seed: int, form: Form) -> pa.LargeStringArray:
     return _arrow(form.cells(both, tuple(_BY_NAME[name] for name in _MERCHANT)) + form.ends[1])
 
 
-def spoil(lines: pa.LargeStringArray, defect: np.ndarray, form: Form) -> bytes:
-    """The lines one after the other, some of them broken.
+def spoil(lines: pa.LargeStringArray, defect: np.ndarray, form: Form) -> pa.LargeStringArray:
+    """The lines, some of them broken.
 
     Args:
         defect: of each line, the index into ``DEFECTS``, -1 for one that stays sound.
     """
-    text, pieces, done = characters(lines), [], 0
-    ends = np.frombuffer(lines.buffers()[1], np.int64)
-    for at in np.flatnonzero(defect >= 0).tolist():
-        broken = broken_line(lines[at].as_py().removesuffix("\n"), DEFECTS[defect[at]], form)
-        pieces += [text[done : ends[at]], f"{broken}\n".encode()]
-        done = ends[at + 1]
-    return b"".join([*pieces, text[done:]])
+    bad = defect >= 0
+    broken = [
+        broken_line(line.removesuffix("\n"), DEFECTS[way], form) + "\n"
+        for line, way in zip(lines.filter(pa.array(bad)).to_pylist(), defect[bad], strict=True)
+    ]
+    return pc.replace_with_mask(lines, pa.array(bad), pa.array(broken, pa.large_string())) if broken else lines
 
 
 _SPOILT: dict[str, tuple[str, Callable[[str], str]]] = {

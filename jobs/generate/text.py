@@ -53,7 +53,7 @@ def fixed_width(*parts: str | np.ndarray) -> pa.LargeStringArray:
     strings = np.full(n, np.void(blank))
     formats = [column.dtype for column in columns]
     fields = strings.view(
-        np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(blank)})  # type: ignore[call-overload]
+        np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(blank)})
     )
     for name, column in zip(names, columns, strict=True):
         fields[name] = column
