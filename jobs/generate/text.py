@@ -52,9 +52,7 @@ def fixed_width(*parts: str | np.ndarray) -> pa.LargeStringArray:
     n = len(columns[0])
     strings = np.full(n, np.void(blank))
     formats = [column.dtype for column in columns]
-    fields = strings.view(
-        np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(blank)})
-    )
+    fields = strings.view(np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(blank)}))
     for name, column in zip(names, columns, strict=True):
         fields[name] = column
     ends = np.arange(n + 1, dtype=np.int64) * len(blank)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import isal_zlib
 
-from jobs.common.lake import Lake, Staged
+from jobs.common.lake import Lake
 from jobs.generate.chance import identifier
 from jobs.generate.events import Events
 from jobs.generate.fraud import SCENARIOS
@@ -22,18 +22,18 @@ from jobs.generate.text import BREACH, EPISODE, Names, fixed_width, hexadecimal
 
 @dataclass(frozen=True)
 class Written:
-    """A file in the staging area, and the SHA-256 of its bytes."""
+    """A file in the staging area, by its path in the lake, and the SHA-256 of its bytes."""
 
-    staged: Staged
+    path: str
     sha256: str
 
 
-def write_lines(lake: Lake, staged: Staged, chunks: Iterable[Text]) -> Written:
+def write_lines(lake: Lake, path: str, chunks: Iterable[Text]) -> Written:
     """Streams chunks of text into one file, compressed if its name ends in ``.gz``."""
     # A gzip header without a name and with time 0: equal lines make equal bytes.
-    gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31) if staged.name.endswith(".gz") else None
+    gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31) if path.endswith(".gz") else None
     sha = hashlib.sha256()
-    with lake.filesystem.open_output_stream(lake.path(staged.path), compression=None) as stream:
+    with lake.filesystem.open_output_stream(lake.path(path), compression=None) as stream:
         for data in chunks:
             packed = gzip.compress(data) if gzip else data
             sha.update(packed)
@@ -42,18 +42,18 @@ def write_lines(lake: Lake, staged: Staged, chunks: Iterable[Text]) -> Written:
             packed = gzip.flush()
             sha.update(packed)
             stream.write(packed)
-    return Written(staged, sha.hexdigest())
+    return Written(path, sha.hexdigest())
 
 
-def write_truth(lake: Lake, staged: Staged, table: pa.Table) -> Written:
+def write_truth(lake: Lake, path: str, table: pa.Table) -> Written:
     """Writes one Parquet file of the ground truth."""
     sink = pa.BufferOutputStream()
     few = ["kind", "scenario", "copy", "defect", "episode_id", "compromise_id"]
     pq.write_table(table, sink, compression="snappy", use_dictionary=few, write_statistics=False)
     data = sink.getvalue()
-    with lake.filesystem.open_output_stream(lake.path(staged.path), compression=None) as stream:
+    with lake.filesystem.open_output_stream(lake.path(path), compression=None) as stream:
         stream.write(data)
-    return Written(staged, hashlib.sha256(data).hexdigest())
+    return Written(path, hashlib.sha256(data).hexdigest())
 
 
 def truth(seed: int, events: Events, names: Names) -> pa.Table:

@@ -16,7 +16,7 @@ from jobs.common.lake import ingest_partition
 from jobs.generate import mess
 from jobs.generate.behaviour import block
 from jobs.generate.chance import identifier
-from jobs.generate.day import World
+from jobs.generate.day import World, batches
 from jobs.generate.events import CHANNELS, Events
 from jobs.generate.lines import Form, sound_lines
 from jobs.generate.mess import DEFECTS, DELAY_HOURS
@@ -122,7 +122,8 @@ class Raw(str):
 @pytest.mark.parametrize("is_csv", [False, True])
 def test_the_fast_way_to_a_line_is_the_plain_way(is_csv: bool) -> None:
     parameters = Parameters(cards=3000)
-    (events,) = World.until(parameters, 370).landed(369)
+    (blocks,) = batches(parameters)
+    (events,) = World.until(parameters, 370).landed(369, blocks)
     fast = sound_lines(parameters.seed, events, Names.of(parameters.seed, events), Form(is_csv))
     assert fast.to_pylist() == plain_lines(parameters.seed, events, is_csv)
 
