@@ -132,7 +132,19 @@ def test_a_world_whose_publication_was_cut_short_leaves_nothing_in_the_one_that_
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "stopped"])
 def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, sent: signal.Signals, code: int) -> None:
-    arguments = [*DAY, "--cards", "300000", "--rows-per-file", "20000", "--processes", "2", "--format", "jsonl"]
+    arguments = [
+        *DAY,
+        "--processes",
+        "2",
+        "--cards",
+        "140000",
+        "--rate",
+        "0.1",
+        "--rows-per-file",
+        "1000",
+        "--format",
+        "jsonl",
+    ]
     command = [sys.executable, "-m", "jobs.generate", "--lake", tmp_path.as_uri(), *arguments]
     job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
