@@ -148,7 +148,7 @@ def _run(lake: Lake, tasks: list[Task], processes: int) -> Iterator[dict[str, in
         yield from (make_day(lake, task) for task in track(tasks, "days made"))
         return
     with lake.staging() as folder, _pool(processes) as pool:
-        days = (_Day.submit(pool, task, f"{folder}/{task.day}") for task in tasks)
+        days = (_Day.begin(lake, pool, task, f"{folder}/{task.day}") for task in tasks)
         begun: deque[_Day] = deque()
         for _ in track(tasks, "days made"):
             # Enough is begun ahead that no process waits, and no more: the disk holds few days twice.
@@ -209,7 +209,8 @@ class _Day:
     parts: list[Future[Part]]
 
     @classmethod
-    def submit(cls, pool: ProcessPoolExecutor, task: Task, folder: str) -> _Day:
+    def begin(cls, lake: Lake, pool: ProcessPoolExecutor, task: Task, folder: str) -> _Day:
+        lake.make_folder_of(lake.path(f"{folder}/file"))
         parts = [pool.submit(_make_part, task, folder, blocks) for blocks in batches(task.parameters)]
         return cls(task, time.perf_counter(), pool.submit(_make_feeds, task, folder), parts)
 
