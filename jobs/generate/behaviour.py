@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -38,17 +38,21 @@ HABIT_SHARE = 0.82
 class Block:
     """Neighbouring card slots, drawn together."""
 
+    parameters: Parameters
     index: int
     facts: Cards
-    routine: Routine
+
+    @cached_property
+    def routine(self) -> Routine:
+        """Habits and subscriptions, for whom more than the cards themselves is wanted."""
+        return routine(self.parameters, self.facts)
 
 
 @lru_cache(maxsize=64)
 def block(parameters: Parameters, index: int) -> Block:
     """Block ``index`` of the world's card slots, at most ``BLOCK`` of them."""
     slots = np.arange(index * BLOCK, min((index + 1) * BLOCK, parameters.cards))
-    facts = cards(parameters.seed, slots)
-    return Block(index, facts, routine(parameters, facts))
+    return Block(parameters, index, cards(parameters.seed, slots))
 
 
 def hour_weights(day: int) -> np.ndarray:
@@ -174,8 +178,8 @@ def charges(parameters: Parameters, block: Block, day: int, number: int) -> Even
         offset=places.local_offset(block.facts.country[slot_of], time, day),
         slot=slot,
         generation=np.zeros(len(near), np.int64),
-        merchant=plan.shop.ravel()[near],
-        cents=plan.cents.ravel()[near],
+        merchant=plan.shop.ravel()[near].astype(np.int64),
+        cents=plan.cents.ravel()[near].astype(np.int64),
         channel=np.full(len(near), RECURRING),
         declined=declined,
     )

@@ -177,12 +177,12 @@ def cards(seed: int, slot: np.ndarray) -> Cards:
 
 @dataclass(frozen=True)
 class Routine:
-    """What a card is used for again and again.
+    """What a card is used for again and again, in as few bytes as hold it: it is kept for many days.
 
     Attributes:
         category, merchant: shape (n, HABITS), favourite merchants near home and on the web.
         shop: merchant of each subscription; cents: what it charges; both of shape (n, SUBSCRIPTIONS).
-        day: day of the month, 2 to 27, 0 where there is no such subscription; minute: UTC minute of the day.
+        day: day of the month, 2 to 27, 0 where there is no such subscription; minute: int64, UTC minute of the day.
     """
 
     category: np.ndarray
@@ -209,13 +209,13 @@ def routine(parameters: Parameters, facts: Cards) -> Routine:
     seller = web_place(facts.country[:, None], uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 2))
     euros = np.exp(MU[SUBSCRIPTION] + SIGMA[SUBSCRIPTION] * normal(seed, Stream.SUBSCRIPTIONS, slot, index, 4))
     return Routine(
-        category=category,
-        merchant=shops.pick(category, place, uniform(seed, Stream.HABITS, slot, habit, 3)),
+        category=category.astype(np.int8),
+        merchant=shops.pick(category, place, uniform(seed, Stream.HABITS, slot, habit, 3)).astype(np.int32),
         shop=shops.pick(
             np.full_like(seller, SUBSCRIPTION), seller, uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 3)
-        ),
-        cents=np.floor(euros).astype(np.int64) * 100 + 99,
-        day=np.where(has, day, 0),
+        ).astype(np.int32),
+        cents=(np.floor(euros) * 100 + 99).astype(np.int32),
+        day=np.where(has, day, 0).astype(np.int8),
         minute=(6 * 60 + 240 * uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 5)).astype(np.int64),
     )
 
