@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from jobs.generate import categories, places
 from jobs.generate.categories import BY_PHONE, CASH, HOURS, MU, ONLINE, SHARE, SIGMA, WEEKDAYS
-from jobs.generate.chance import Stream, choose, hashed, uniform
+from jobs.generate.chance import Stream, choose, find, hashed, uniform
 from jobs.generate.events import ATM, DECLINED_SHARE, ECOM, MOTO, POS, RECURRING, Events, ordinary
 from jobs.generate.parameters import BLOCK, Parameters
 from jobs.generate.places import CITY_COUNTRY, DAY_US
 from jobs.generate.world import (
     HABIT_WEIGHTS,
+    HABITS,
     Cards,
     Routine,
     cards,
@@ -37,17 +38,21 @@ HABIT_SHARE = 0.82
 class Block:
     """Neighbouring card slots, drawn together."""
 
+    parameters: Parameters
     index: int
     facts: Cards
-    routine: Routine
+
+    @cached_property
+    def routine(self) -> Routine:
+        """Habits and subscriptions, for whom more than the cards themselves is wanted."""
+        return routine(self.parameters, self.facts)
 
 
 @lru_cache(maxsize=64)
 def block(parameters: Parameters, index: int) -> Block:
     """Block ``index`` of the world's card slots, at most ``BLOCK`` of them."""
     slots = np.arange(index * BLOCK, min((index + 1) * BLOCK, parameters.cards))
-    facts = cards(parameters.seed, slots)
-    return Block(index, facts, routine(parameters, facts))
+    return Block(parameters, index, cards(parameters.seed, slots))
 
 
 def hour_weights(day: int) -> np.ndarray:
@@ -75,17 +80,17 @@ def purchases(
     slot_of, time = _sessions(block, day, rng, rate, mean)
     facts = block.facts
     n = len(slot_of)
-    where = whereabouts(parameters.seed, facts.slot[slot_of], facts.city[slot_of], day)
-    category, merchant, channel = _choices(parameters, block, slot_of, where.city(time), rng)
-    euros = np.exp(MU[category] + SIGMA[category] * rng.standard_normal(n)) * facts.spending[slot_of]
+    where = whereabouts(parameters.seed, facts.slot.take(slot_of), facts.city.take(slot_of), day)
+    city = where.city(time)
+    category, merchant, channel = _choices(parameters, block, slot_of, city, rng)
+    euros = np.exp(MU.take(category) + SIGMA.take(category) * rng.standard_normal(n)) * facts.spending.take(slot_of)
     cents = categories.price(euros, category, rng.random(n))
-    time = places.midnight(day) + time
-    city = where.city(time - places.midnight(day))
+    moment = places.midnight(day) + time
     made = ordinary(
         number=number + np.arange(n, dtype=np.uint64),
-        time=time,
-        offset=places.local_offset(CITY_COUNTRY[city], time, day),
-        slot=facts.slot[slot_of],
+        time=moment,
+        offset=places.local_offset(CITY_COUNTRY[city], moment, day),
+        slot=facts.slot.take(slot_of),
         generation=np.zeros(n, np.int64),
         merchant=merchant,
         cents=cents,
@@ -93,7 +98,7 @@ def purchases(
         declined=rng.random(n) < DECLINED_SHARE,
     )
     # Nobody is at a till while under way.
-    return made.take(~(made.card_present & where.travelling(time - places.midnight(day))))
+    return made.take(~(made.card_present & where.travelling(time)))
 
 
 def _sessions(
@@ -110,12 +115,8 @@ def _sessions(
     position = np.searchsorted(expected, np.sort(rng.random(sessions)) * expected[-1]).clip(max=len(expected) - 1)
     cumulative = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     country = block.facts.country[position]
-    hour = (
-        np.searchsorted(
-            (cumulative + np.arange(len(weights))[:, None]).ravel(), country + rng.random(sessions), side="right"
-        )
-        - 24 * country
-    )
+    steps = (cumulative + np.arange(len(weights))[:, None]).ravel()
+    hour = find(steps, country + rng.random(sessions), reach=len(weights)) - 24 * country
     anchor = (hour.clip(0, 23) + rng.random(sessions)) * 3600.0
 
     length = rng.geometric(1 / mean, sessions).clip(max=SESSION_MAX)
@@ -140,17 +141,18 @@ def _choices(
     shops, facts, n = merchants(parameters.seed), block.facts, len(slot_of)
     draw = rng.random(n)
     by_habit = draw < HABIT_SHARE
-    habit = choose(HABIT_WEIGHTS, draw / HABIT_SHARE)
-    category = np.where(by_habit, block.routine.category[slot_of, habit], choose(SHARE, rng.random(n)))
-    favourite = block.routine.merchant[slot_of, habit]
-    on_web = rng.random(n) < ONLINE[category]
-    place = np.where(on_web, web_place(facts.country[slot_of], rng.random(n)), city)
+    habit = choose(HABIT_WEIGHTS, (draw / HABIT_SHARE).clip(max=1.0))
+    favoured = slot_of * HABITS + habit
+    category = np.where(by_habit, block.routine.category.take(favoured), choose(SHARE, rng.random(n)))
+    favourite = block.routine.merchant.take(favoured)
+    on_web = rng.random(n) < ONLINE.take(category)
+    place = np.where(on_web, web_place(facts.country.take(slot_of), rng.random(n)), city)
     merchant = shops.pick(category, place, rng.random(n))
     # The favourite shop is of no use from another city, unless it is on the web.
-    reachable = (shops.place[favourite] >= places.CITIES) | (city == facts.city[slot_of])
+    reachable = (shops.place.take(favourite) >= places.CITIES) | (city == facts.city.take(slot_of))
     merchant = np.where(by_habit & reachable, favourite, merchant)
-    on_web = shops.place[merchant] >= places.CITIES
-    by_phone = rng.random(n) < BY_PHONE[category]
+    on_web = shops.place.take(merchant) >= places.CITIES
+    by_phone = rng.random(n) < BY_PHONE.take(category)
     channel = np.where(on_web, ECOM, np.where(category == CASH, ATM, np.where(by_phone, MOTO, POS)))
     return category, merchant, channel
 
@@ -176,8 +178,8 @@ def charges(parameters: Parameters, block: Block, day: int, number: int) -> Even
         offset=places.local_offset(block.facts.country[slot_of], time, day),
         slot=slot,
         generation=np.zeros(len(near), np.int64),
-        merchant=plan.shop.ravel()[near],
-        cents=plan.cents.ravel()[near],
+        merchant=plan.shop.ravel()[near].astype(np.int64),
+        cents=plan.cents.ravel()[near].astype(np.int64),
         channel=np.full(len(near), RECURRING),
         declined=declined,
     )

@@ -70,7 +70,29 @@ def unit(bits: np.ndarray) -> np.ndarray:
 def choose(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Indices with probabilities proportional to the weights, one for each uniform draw."""
     cumulative = np.cumsum(weights)
-    return np.searchsorted(cumulative, draws * cumulative[-1], side="right").clip(max=len(weights) - 1)
+    return find(cumulative, draws, cumulative[-1]).clip(max=len(weights) - 1)
+
+
+_CELLS = 512
+"""Of the table in ``find``, for each unit of the draws: a power of two, so that a draw's cell is exact."""
+_FEW = 4096
+"""So many draws are searched sooner than a table is made."""
+
+
+def find(steps: np.ndarray, draws: np.ndarray, scale: float = 1.0, reach: int = 1) -> np.ndarray:
+    """``np.searchsorted(steps, draws * scale, side="right")`` for draws from 0 to ``reach``, by a table.
+
+    The table knows the answer at the edges of equal cells. Where both edges of a draw's cell agree the draw
+    does too, since rounding keeps order; only the other draws are searched.
+    """
+    if draws.size < _FEW:
+        return np.searchsorted(steps, draws * scale, side="right")
+    edges = np.searchsorted(steps, np.arange(reach * _CELLS + 1) / _CELLS * scale, side="right")
+    cell = (draws * _CELLS).astype(np.int64)
+    found = edges[cell]
+    open_ = np.nonzero(np.append(edges[1:] != edges[:-1], False)[cell])
+    found[open_] = np.searchsorted(steps, draws[open_] * scale, side="right")
+    return found
 
 
 def identifier(seed: int, what: int, counters: np.ndarray) -> np.ndarray:

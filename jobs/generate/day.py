@@ -27,6 +27,17 @@ def _number(kind: int, day: int, block_index: int) -> int:
     return kind << 60 | day << 44 | block_index << 28
 
 
+def batches(parameters: Parameters) -> list[range]:
+    """The blocks of a world, as many together as fill about one file a day."""
+    blocks = _blocks(parameters)
+    together = max(1, int(parameters.rows_per_file / (BLOCK * parameters.rate)))
+    return [blocks[first : first + together] for first in range(0, len(blocks), together)]
+
+
+def _blocks(parameters: Parameters) -> range:
+    return range(ceil(parameters.cards / BLOCK))
+
+
 @dataclass(frozen=True)
 class World:
     """A world made ready for some of its days: its parameters, its fraud, and what this does to the cards."""
@@ -42,27 +53,19 @@ class World:
         told = episodes.take(episodes.reported >= 0)
         return cls(parameters, episodes, Lifecycle(told.slot, told.reported, told.reissued))
 
-    @property
-    def blocks(self) -> range:
-        return range(ceil(self.parameters.cards / BLOCK))
-
-    def landed(self, day: int) -> Iterator[Events]:
-        """The lines of a day in batches of about ``rows_per_file``, each in order of arrival."""
+    def landed(self, day: int, blocks: range) -> Iterator[Events]:
+        """The lines of a day that concern some blocks, at most ``rows_per_file`` at once, in order of arrival."""
         fraudulent = fraud.on_day(self.parameters, self.lifecycle, self.episodes, day)
-        together = max(1, int(self.parameters.rows_per_file / (BLOCK * self.parameters.rate)))
-        for first in range(0, len(self.blocks), together):
-            parts = [
-                self._block(block(self.parameters, i), day, fraudulent) for i in self.blocks[first : first + together]
-            ]
-            events = concat(parts)
-            events = events.take(np.lexsort((events.copy, events.number, events.arrival)))
-            pieces = max(1, ceil(len(events) / self.parameters.rows_per_file))
-            bounds = np.linspace(0, len(events), pieces + 1).astype(np.int64)
-            for low, high in pairwise(bounds):
-                yield events.take(np.arange(low, high))
+        made = [block(self.parameters, i) for i in blocks]
+        events = concat([part for b in made for part in self._block(b, day, fraudulent)])
+        events = events.take(_order(events))
+        pieces = max(1, ceil(len(events) / self.parameters.rows_per_file))
+        bounds = np.linspace(0, len(events), pieces + 1).astype(np.int64)
+        for low, high in pairwise(bounds):
+            yield events.take(slice(low, high))
 
-    def _block(self, b: Block, day: int, fraudulent: Events) -> Events:
-        """All lines of a day that concern one block of cards."""
+    def _block(self, b: Block, day: int, fraudulent: Events) -> list[Events]:
+        """All lines of a day that concern one block of cards, in parts."""
         p, lifecycle = self.parameters, self.lifecycle
         rng = generator(p.seed, Stream.LEGIT, day, b.index)
         rate = p.rate * (1 - RECURRING_SHARE - p.late_rate)
@@ -75,7 +78,7 @@ class World:
         sound = concat([lifecycle.held(concat([bought, charged]), b.facts, day), stolen, mess.landing(lates, day)])
         again = mess.duplicates(p, b, day, sound, mess.landing(lates, day - 1))
         broken = mess.malformed(p, lifecycle, b, day, _number(_MALFORMED, day, b.index))
-        return concat([sound, again, broken])
+        return [sound, again, broken]
 
     def chargebacks(self, day: int) -> fraud.Chargebacks:
         """Disputes that arrive on a day."""
@@ -83,9 +86,21 @@ class World:
 
     def card_rows(self, day: int, snapshot: bool) -> CardRows:
         """Rows of the cards feed on a day: what changes, after all there is if a snapshot is wanted."""
-        facts = [block(self.parameters, i).facts for i in self.blocks]
+        facts = [block(self.parameters, i).facts for i in _blocks(self.parameters)]
         parts = [self.lifecycle.snapshot(f, day) for f in facts] if snapshot else []
         return concat_rows(parts + [self.lifecycle.changes(f, day) for f in facts])
+
+
+def _order(events: Events) -> np.ndarray:
+    """Indices that sort the events by arrival, and the few that arrive together by number and copy."""
+    order = np.argsort(events.arrival)
+    arrival = events.arrival[order]
+    together = np.zeros(len(order), bool)
+    together[1:] = arrival[1:] == arrival[:-1]
+    together[:-1] |= together[1:]
+    tied = order[together]
+    order[together] = tied[np.lexsort((events.copy[tied], events.number[tied], events.arrival[tied]))]
+    return order
 
 
 def counts(events: Events) -> dict[str, int]:

@@ -50,9 +50,12 @@ class Events:
     def __len__(self) -> int:
         return len(self.number)
 
-    def take(self, which: np.ndarray) -> Events:
-        """The events at the given indices, or where a mask is true."""
-        return Events(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+    def take(self, which: np.ndarray | slice) -> Events:
+        """The events at the given indices, where a mask is true, or (without a copy) of a slice."""
+        if isinstance(which, slice):
+            return Events(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+        indices = np.flatnonzero(which) if which.dtype == bool else which
+        return Events(**{f.name: getattr(self, f.name).take(indices) for f in fields(self)})
 
     def but(self, **columns: np.ndarray) -> Events:
         """The same events with some columns replaced."""

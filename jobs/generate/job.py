@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import signal
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import click
 
 from jobs.common.cli import Day, JobContext, job_command
-from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS
+from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS, LandingDataset
+from jobs.common.errors import JobError
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.log import track
 from jobs.common.settings import load_settings
 from jobs.common.version import code_version
 from jobs.generate import fraud, text
-from jobs.generate.day import World, add_up, counts
+from jobs.generate.day import World, add_up, batches, counts
 from jobs.generate.lines import LINES, Form, transaction_lines
 from jobs.generate.parameters import EPOCH, MAX_RATE, Parameters, day_number
 from jobs.generate.write import Written, truth, write_lines, write_truth
@@ -97,10 +104,10 @@ class Task:
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1, 256),
+    type=click.IntRange(0, 256),
     default=1,
     show_default=True,
-    help="Days made at the same time; the bytes are the same.",
+    help="Files made at the same time, 0 for as many as there are cores; the bytes are the same.",
 )
 @click.option("--snapshot", type=Day(), default=None, help=f"Day that also lands all cards and merchants; name the first day of a lake that begins after {EPOCH}, where they land in any case.")  # fmt: skip
 def run(context: JobContext, processes: int, snapshot: date | None, **options: Any) -> Mapping[str, Any]:
@@ -134,17 +141,90 @@ def _code_version() -> str:
 
 
 def _run(lake: Lake, tasks: list[Task], processes: int) -> Iterator[dict[str, int]]:
-    if processes == 1 or len(tasks) < 2:
+    """Makes the days and publishes them one after the other; yields their counts."""
+    jobs = sum(1 + len(batches(task.parameters)) for task in tasks)
+    processes = min(processes or _cores(), jobs)
+    if processes <= 1:
         yield from (make_day(lake, task) for task in track(tasks, "days made"))
         return
-    # Spawned, since a fork would copy the locks of Polars' and Arrow's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
-        yield from pool.map(_make_day_elsewhere, tasks)
+    with lake.staging() as folder, _pool(processes) as pool:
+        days = (_Day.begin(lake, pool, task, f"{folder}/{task.day}") for task in tasks)
+        begun: deque[_Day] = deque()
+        for _ in track(tasks, "days made"):
+            # Enough is begun ahead that no process waits, and no more: the disk holds few days twice.
+            while not begun or sum(len(day.parts) for day in begun) < 3 * processes:
+                if (day := next(days, None)) is None:
+                    break
+                begun.append(day)
+            yield begun.popleft().publish(lake)
 
 
-def _make_day_elsewhere(task: Task) -> dict[str, int]:
-    return make_day(Lake.open(task.lake, load_settings()), task)
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are done with what they began when this ends, however it ends."""
+    # Spawned, since a fork would copy the locks of Polars' and Arrow's threads. Ctrl-C reaches them too, and is
+    # left to the parent.
+    context, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=signal.signal, initargs=ignore)
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise JobError(
+            "A process of the job was killed, most likely for want of memory: allow more, or lower --processes."
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some blocks of card slots add to a day: files in the staging area, in order, and counts."""
+
+    lines: list[Written]
+    truths: list[Written]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A feed beside the transactions on one day: its file in the staging area, none without rows."""
+
+    dataset: LandingDataset
+    files: list[Written]
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Day:
+    """A day that is being made by other processes."""
+
+    task: Task
+    began: float
+    feeds: Future[list[Feed]]
+    parts: list[Future[Part]]
+
+    @classmethod
+    def begin(cls, lake: Lake, pool: ProcessPoolExecutor, task: Task, folder: str) -> _Day:
+        lake.make_folder_of(lake.path(f"{folder}/file"))
+        parts = [pool.submit(_make_part, task, folder, blocks) for blocks in batches(task.parameters)]
+        return cls(task, time.perf_counter(), pool.submit(_make_feeds, task, folder), parts)
+
+    def publish(self, lake: Lake) -> dict[str, int]:
+        """Waits for the day and publishes it."""
+        return publish_day(lake, self.task, [part.result() for part in self.parts], self.feeds.result(), self.began)
+
+
+def _make_part(task: Task, folder: str, blocks: range) -> Part:
+    return make_part(Lake.open(task.lake, load_settings()), task, folder, blocks)
+
+
+def _make_feeds(task: Task, folder: str) -> list[Feed]:
+    return make_feeds(Lake.open(task.lake, load_settings()), task, folder)
 
 
 @lru_cache(maxsize=1)
@@ -153,37 +233,61 @@ def _world(parameters: Parameters, horizon: int) -> World:
 
 
 def make_day(lake: Lake, task: Task) -> dict[str, int]:
-    """Makes and publishes one day; returns its counts."""
+    """Makes and publishes one day in this process; returns its counts."""
     began = time.perf_counter()
-    world, seed = _world(task.parameters, task.horizon), task.parameters.seed
-    day, name = day_number(task.day), task.parameters.format
-    form = Form(is_csv=name.startswith("csv"))
     with lake.staging() as folder:
-        lines, truths, parts = [], [], []
-        for number, events in enumerate(world.landed(day)):
-            part = f"part-{number:05d}"
-            staged = Staged(f"{folder}/{part}.{name}", f"{part}.{name}")
-            lines.append(write_lines(lake, staged, form.header(LINES), transaction_lines(seed, events, form)))
-            staged = Staged(f"{folder}/{part}.parquet", f"{part}.parquet")
-            truths.append(write_truth(lake, staged, truth(seed, events)))
-            parts.append(counts(events))
-        feeds = [
-            (CARDS, text.card_texts(seed, world.card_rows(day, task.snapshot))),
-            (MERCHANTS, text.merchant_texts(seed) if task.snapshot else text.merchant_texts(seed).clear()),
-            (CHARGEBACKS, text.chargeback_texts(seed, world.chargebacks(day))),
-        ]
-        # The manifest of the transactions vouches for the whole day: a run that is killed from here on leaves a
-        # mixture, which must not pass for the world that was there before.
-        lake.retract(TRANSACTIONS.landing, ingest_partition(task.day))
-        for dataset, texts in feeds:
-            staged = Staged(f"{folder}/{dataset.name}.{name}", f"part-00000.{name}")
-            rows = iter([form.lines(texts, dataset)])
-            files = [write_lines(lake, staged, form.header(dataset), rows)] if len(texts) else []
-            _publish(lake, task, dataset.landing, files, {"lines": len(texts)}, began)
-        total = add_up(parts)
-        _publish(lake, task, TRUTH, truths, {"lines": total["lines"]}, began)
-        _publish(lake, task, TRANSACTIONS.landing, lines, total, began)
-    return total | {dataset.name: len(texts) for dataset, texts in feeds}
+        parts = [make_part(lake, task, folder, blocks) for blocks in batches(task.parameters)]
+        return publish_day(lake, task, parts, make_feeds(lake, task, folder), began)
+
+
+def make_part(lake: Lake, task: Task, folder: str, blocks: range) -> Part:
+    """Makes the transactions of some blocks on one day, and what is true of them, in the staging area."""
+    world, seed, name = _world(task.parameters, task.horizon), task.parameters.seed, task.parameters.format
+    form = _form(task)
+    lines, truths, counted = [], [], []
+    for number, events in enumerate(world.landed(day_number(task.day), blocks)):
+        path = f"{folder}/{blocks.start:05d}-{number:05d}"
+        names = text.Names.of(seed, events)
+        chunks = chain([form.header(LINES)], transaction_lines(seed, events, names, form))
+        lines.append(write_lines(lake, f"{path}.{name}", chunks))
+        truths.append(write_truth(lake, f"{path}.parquet", truth(seed, events, names)))
+        counted.append(counts(events))
+    return Part(lines, truths, add_up(counted))
+
+
+def make_feeds(lake: Lake, task: Task, folder: str) -> list[Feed]:
+    """Makes one day of the feeds beside the transactions, in the staging area."""
+    world, seed, day = _world(task.parameters, task.horizon), task.parameters.seed, day_number(task.day)
+    form = _form(task)
+    merchants = text.merchant_texts(seed)
+    rows = [
+        (CARDS, text.card_texts(seed, world.card_rows(day, task.snapshot))),
+        (MERCHANTS, merchants if task.snapshot else merchants.clear()),
+        (CHARGEBACKS, text.chargeback_texts(seed, world.chargebacks(day))),
+    ]
+    feeds = []
+    for dataset, texts in rows:
+        chunks = [form.header(dataset), form.lines(texts, dataset)]
+        path = f"{folder}/{dataset.name}.{task.parameters.format}"
+        feeds.append(Feed(dataset, [write_lines(lake, path, chunks)] if len(texts) else [], len(texts)))
+    return feeds
+
+
+def _form(task: Task) -> Form:
+    return Form(is_csv=task.parameters.format.startswith("csv"))
+
+
+def publish_day(lake: Lake, task: Task, parts: list[Part], feeds: list[Feed], began: float) -> dict[str, int]:
+    """Publishes what was made of one day; returns its counts."""
+    # The manifest of the transactions vouches for the whole day: a run that is killed from here on leaves a
+    # mixture, which must not pass for the world that was there before.
+    lake.retract(TRANSACTIONS.landing, ingest_partition(task.day))
+    for feed in feeds:
+        _publish(lake, task, feed.dataset.landing, feed.files, {"lines": feed.rows}, began)
+    total = add_up([part.counts for part in parts])
+    _publish(lake, task, TRUTH, [file for part in parts for file in part.truths], {"lines": total["lines"]}, began)
+    _publish(lake, task, TRANSACTIONS.landing, [file for part in parts for file in part.lines], total, began)
+    return total | {feed.dataset.name: feed.rows for feed in feeds}
 
 
 def _publish(lake: Lake, task: Task, dataset: str, files: list[Written], counted: dict[str, int], began: float) -> None:
@@ -203,4 +307,5 @@ def _publish(lake: Lake, task: Task, dataset: str, files: list[Written], counted
         counts=counted,
         seconds=round(time.perf_counter() - began, 3),
     )
-    lake.publish(manifest, [file.staged for file in files])
+    extension = "parquet" if dataset == TRUTH else task.parameters.format
+    lake.publish(manifest, [Staged(file.path, f"part-{i:05d}.{extension}") for i, file in enumerate(files)])

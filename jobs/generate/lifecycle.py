@@ -21,6 +21,7 @@ _FIRST_DAY = np.datetime64(EPOCH.isoformat(), "D")
 _DAYS = day_number(LAST) + 2 + LEAD_DAYS[1]
 """A card that is due on the morrow of the last day is renewed on that day, so the calendar reaches further."""
 _MONTH_OF_DAY = ((_FIRST_DAY + np.arange(_DAYS)).astype("M8[M]") - _FIRST_MONTH).astype(np.int64)
+_MONTH_BEGINS = np.diff(_MONTH_OF_DAY, prepend=_MONTH_OF_DAY[0]) > 0
 ISSUE_TIME = 5 * HOUR_US
 """New cards are issued at this time of the UTC day and used from the next midnight on."""
 SHADOW_DAYS = 20
@@ -62,9 +63,10 @@ class Lifecycle:
     def _keys(slot: np.ndarray, day: np.ndarray | int) -> np.ndarray:
         return slot * (1 << 20) + day
 
-    def _ours(self, facts: Cards) -> np.ndarray:
-        """Which reports concern the neighbouring slots."""
-        return (self.slot >= facts.slot[0]) & (self.slot <= facts.slot[-1])
+    def _on(self, facts: Cards) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the reports on neighbouring slots: the place among the slots, when its card is blocked, and reissued."""
+        low, high = np.searchsorted(self.slot, [facts.slot[0], facts.slot[-1] + 1])
+        return self.slot[low:high] - facts.slot[0], self.blocked[low:high], self.reissued[low:high]
 
     def generation(self, facts: Cards, day: np.ndarray | int) -> np.ndarray:
         """Which card, counted from 0, each slot uses on a day: one issued the day before or earlier."""
@@ -79,36 +81,40 @@ class Lifecycle:
         Args:
             facts: of neighbouring slots, in order, that include all slots of the events.
         """
-        users = facts.take(events.slot - facts.slot[0])
-        events = events.but(generation=self.generation(users, day))
-        closed = self._ours(facts) & (self.reissued >= day) & (self.blocked < places.midnight(day + 1))
+        user = events.slot - facts.slot[0]
+        at, blocked, reissued = self._on(facts)
+        reissues = np.bincount(at[reissued < day], minlength=len(facts.slot))
+        events = events.but(generation=renewals(facts.take(user), day) + reissues.take(user))
+        closed = (reissued >= day) & (blocked < places.midnight(day + 1))
         if not closed.any():
             return events
         until = np.full(len(facts.slot), np.iinfo(np.int64).max)
-        until[self.slot[closed] - facts.slot[0]] = self.blocked[closed]
-        return events.take(events.time < until[events.slot - facts.slot[0]])
+        until[at[closed]] = blocked[closed]
+        return events.take(events.time < until.take(user))
 
     def changes(self, facts: Cards, day: int) -> CardRows:
         """Rows for what happens to the slots' cards on one day: blocked, renewed, reissued."""
-        first, ours = facts.slot[0], self._ours(facts)
-        stopped = ours & ((self.blocked - EPOCH_US) // DAY_US == day)
-        blocks = self._rows(facts.take(self.slot[stopped] - first), day, self.blocked[stopped])
-        reissued = self.slot[ours & (self.reissued == day)] - first
-        renewed = np.flatnonzero(renewals(facts, day + 1) > renewals(facts, day))
-        issues = self._rows(facts.take(np.union1d(reissued, renewed)), day + 1)
+        at, blocked, reissued = self._on(facts)
+        stopped = (blocked - EPOCH_US) // DAY_US == day
+        blocks = self._rows(facts.take(at[stopped]), day, blocked[stopped])
+        near = np.flatnonzero(_MONTH_BEGINS[day + 1 + facts.lead])
+        candidates = facts.take(near)
+        renewed = near[renewals(candidates, day + 1) > renewals(candidates, day)]
+        issues = self._rows(facts.take(np.union1d(at[reissued == day], renewed)), day + 1)
         return concat_rows([blocks, issues])
 
     def snapshot(self, facts: Cards, day: int) -> CardRows:
         """The slots' cards as a day begins, blocked ones with both their rows, and those replaced shortly before."""
         parts = [self._rows(facts, day)]
         before = max(day - SHADOW_DAYS, 0)
-        changed = facts.take(self.generation(facts, before) != self.generation(facts, day))
+        changed = facts.take(np.flatnonzero(self.generation(facts, before) != self.generation(facts, day)))
         parts += [self._rows(changed, earlier) for earlier in range(before, day)]
-        blocked_on = (self.blocked - EPOCH_US) // DAY_US
-        waiting = self._ours(facts) & (blocked_on < day) & (self.reissued >= before)
+        at, blocked, reissued = self._on(facts)
+        blocked_on = (blocked - EPOCH_US) // DAY_US
+        waiting = (blocked_on < day) & (reissued >= before)
         for one in np.unique(blocked_on[waiting]):
             stopped = waiting & (blocked_on == one)
-            parts.append(self._rows(facts.take(self.slot[stopped] - facts.slot[0]), int(one), self.blocked[stopped]))
+            parts.append(self._rows(facts.take(at[stopped]), int(one), blocked[stopped]))
         rows = concat_rows(parts)
         _, first = np.unique(np.stack([rows.slot, rows.generation, rows.blocked]), axis=1, return_index=True)
         return CardRows(*(getattr(rows, name)[np.sort(first)] for name in CardRows.__annotations__))

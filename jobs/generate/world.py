@@ -8,7 +8,7 @@ number, so memory does not grow with the number of cards.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -63,9 +63,35 @@ class Merchants:
     def pick(self, category: np.ndarray, place: np.ndarray, draw: np.ndarray) -> np.ndarray:
         """A merchant of the category at the place, popular ones more often; one for each uniform draw."""
         group = category * PLACES + place
-        low, high = self.cumulative[self.first[group]], self.cumulative[self.first[group + 1]]
+        # As in ``find``: the draws that fall between two edges with the same merchant need no search.
+        edge = self.edge_of_group.take(group) + (draw * self.cells.take(group)).astype(np.int64)
+        found = self.edges.take(edge)
+        open_ = np.nonzero(self.edges.take(edge + 1) != found)
+        found[open_] = self._search(group[open_], draw[open_])
+        return found
+
+    def _search(self, group: np.ndarray, draw: np.ndarray) -> np.ndarray:
+        first, last = self.first[group], self.first[group + 1] - 1
+        low, high = self.cumulative[first], self.cumulative[last + 1]
         found = np.searchsorted(self.cumulative, low + draw * (high - low), side="right") - 1
-        return found.clip(self.first[group], self.first[group + 1] - 1)
+        return found.clip(first, last)
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """Cells of equal width into which ``pick`` divides each group's draws: powers of two, 8 a merchant and more."""
+        return 8 << np.ceil(np.log2(np.diff(self.first))).astype(np.int64)
+
+    @cached_property
+    def edge_of_group(self) -> np.ndarray:
+        """Index into ``edges`` of the lower edge of each group's first cell."""
+        return np.cumsum(self.cells + 2) - (self.cells + 2)
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """The merchant at each edge of the cells, group by group; the upper edge of a group's last cell stands twice."""
+        group = np.repeat(np.arange(len(self.cells)), self.cells + 2)
+        cell = np.arange(len(group)) - self.edge_of_group[group]
+        return self._search(group, (cell / self.cells[group]).clip(max=1.0))
 
 
 @lru_cache(maxsize=2)
@@ -121,7 +147,7 @@ class Cards:
     lead: np.ndarray
 
     def take(self, which: np.ndarray) -> Cards:
-        return Cards(**{name: values[which] for name, values in vars(self).items()})
+        return Cards(**{name: values.take(which) for name, values in vars(self).items()})
 
 
 def owners(seed: int, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,12 +177,12 @@ def cards(seed: int, slot: np.ndarray) -> Cards:
 
 @dataclass(frozen=True)
 class Routine:
-    """What a card is used for again and again.
+    """What a card is used for again and again, in as few bytes as hold it: it is kept for many days.
 
     Attributes:
         category, merchant: shape (n, HABITS), favourite merchants near home and on the web.
         shop: merchant of each subscription; cents: what it charges; both of shape (n, SUBSCRIPTIONS).
-        day: day of the month, 2 to 27, 0 where there is no such subscription; minute: UTC minute of the day.
+        day: day of the month, 2 to 27, 0 where there is no such subscription; minute: int64, UTC minute of the day.
     """
 
     category: np.ndarray
@@ -183,13 +209,13 @@ def routine(parameters: Parameters, facts: Cards) -> Routine:
     seller = web_place(facts.country[:, None], uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 2))
     euros = np.exp(MU[SUBSCRIPTION] + SIGMA[SUBSCRIPTION] * normal(seed, Stream.SUBSCRIPTIONS, slot, index, 4))
     return Routine(
-        category=category,
-        merchant=shops.pick(category, place, uniform(seed, Stream.HABITS, slot, habit, 3)),
+        category=category.astype(np.int8),
+        merchant=shops.pick(category, place, uniform(seed, Stream.HABITS, slot, habit, 3)).astype(np.int32),
         shop=shops.pick(
             np.full_like(seller, SUBSCRIPTION), seller, uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 3)
-        ),
-        cents=np.floor(euros).astype(np.int64) * 100 + 99,
-        day=np.where(has, day, 0),
+        ).astype(np.int32),
+        cents=(np.floor(euros) * 100 + 99).astype(np.int32),
+        day=np.where(has, day, 0).astype(np.int8),
         minute=(6 * 60 + 240 * uniform(seed, Stream.SUBSCRIPTIONS, slot, index, 5)).astype(np.int64),
     )
 

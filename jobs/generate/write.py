@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import isal_zlib
 
-from jobs.common.lake import Lake, Staged
+from jobs.common.lake import Lake
 from jobs.generate.chance import identifier
 from jobs.generate.events import Events
 from jobs.generate.fraud import SCENARIOS
+from jobs.generate.lines import Text
 from jobs.generate.mess import DEFECTS
-from jobs.generate.text import BREACH, EPISODE, card_ids, hexadecimal, transaction_ids
+from jobs.generate.text import BREACH, EPISODE, Names, fixed_width, hexadecimal
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file in the staging area, and the SHA-256 of its bytes."""
+    """A file in the staging area, by its path in the lake, and the SHA-256 of its bytes."""
 
-    staged: Staged
+    path: str
     sha256: str
 
 
-def write_lines(lake: Lake, staged: Staged, header: str, lines: Iterator[pl.Series]) -> Written:
-    """Streams a header and chunks of lines into one file, compressed if its name ends in ``.gz``."""
+def write_lines(lake: Lake, path: str, chunks: Iterable[Text]) -> Written:
+    """Streams chunks of text into one file, compressed if its name ends in ``.gz``."""
     # A gzip header without a name and with time 0: equal lines make equal bytes.
-    gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31) if staged.name.endswith(".gz") else None
+    gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31) if path.endswith(".gz") else None
     sha = hashlib.sha256()
-    with lake.filesystem.open_output_stream(lake.path(staged.path), compression=None) as stream:
-        for data in _bytes(header, lines):
+    with lake.filesystem.open_output_stream(lake.path(path), compression=None) as stream:
+        for data in chunks:
             packed = gzip.compress(data) if gzip else data
             sha.update(packed)
             stream.write(packed)
@@ -42,34 +42,21 @@ def write_lines(lake: Lake, staged: Staged, header: str, lines: Iterator[pl.Seri
             packed = gzip.flush()
             sha.update(packed)
             stream.write(packed)
-    return Written(staged, sha.hexdigest())
+    return Written(path, sha.hexdigest())
 
 
-def _bytes(header: str, lines: Iterator[pl.Series]) -> Iterator[bytes | memoryview]:
-    yield header.encode()
-    for chunk in lines:
-        array = _arrow(chunk)
-        end = np.frombuffer(array.buffers()[1], np.int64)[len(array)]
-        yield memoryview(array.buffers()[2])[: int(end)]
-
-
-def _arrow(texts: pl.Series) -> pa.LargeStringArray:
-    """Strings in one buffer, one after the other."""
-    return texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
-def write_truth(lake: Lake, staged: Staged, table: pa.Table) -> Written:
+def write_truth(lake: Lake, path: str, table: pa.Table) -> Written:
     """Writes one Parquet file of the ground truth."""
     sink = pa.BufferOutputStream()
     few = ["kind", "scenario", "copy", "defect", "episode_id", "compromise_id"]
     pq.write_table(table, sink, compression="snappy", use_dictionary=few, write_statistics=False)
     data = sink.getvalue()
-    with lake.filesystem.open_output_stream(lake.path(staged.path), compression=None) as stream:
+    with lake.filesystem.open_output_stream(lake.path(path), compression=None) as stream:
         stream.write(data)
-    return Written(staged, hashlib.sha256(data).hexdigest())
+    return Written(path, hashlib.sha256(data).hexdigest())
 
 
-def truth(seed: int, events: Events) -> pa.Table:
+def truth(seed: int, events: Events, names: Names) -> pa.Table:
     """What the pipeline must not see: one row a landed line, in the lines' order.
 
     ``kind`` is who paid (legit or fraud), ``arrived_at`` is null where the line arrived
@@ -80,8 +67,8 @@ def truth(seed: int, events: Events) -> pa.Table:
 
     return pa.table(
         {
-            "transaction_id": _arrow(transaction_ids(seed, events.number)),
-            "card_id": _arrow(card_ids(seed, events.slot, events.generation)),
+            "transaction_id": fixed_width(names.transaction),
+            "card_id": fixed_width("c", names.card),
             "kind": _names(("legit", "fraud"), fraudulent.astype(np.int8)),
             "is_fraud": fraudulent,
             "scenario": _names([scenario.name for scenario in SCENARIOS], events.scenario),
@@ -107,5 +94,5 @@ def _opaque(seed: int, what: int, number: np.ndarray, prefix: str) -> pa.Array:
     distinct, which = np.unique(number[known], return_inverse=True)
     index = np.zeros(len(number), np.int32)
     index[known] = which
-    texts = hexadecimal(identifier(seed, what, distinct), prefix).to_list()
-    return pa.DictionaryArray.from_arrays(pa.array(index, mask=~known), pa.array(texts, pa.string()))
+    texts = hexadecimal(identifier(seed, what, distinct), prefix)
+    return pa.DictionaryArray.from_arrays(pa.array(index, mask=~known), texts.cast(pa.string()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from datetime import date, timedelta
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,14 @@ from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS
 from jobs.common.lake import ingest_partition
 from jobs.generate import mess
 from jobs.generate.behaviour import block
-from jobs.generate.lines import LINES, Form, sound_lines
+from jobs.generate.chance import identifier
+from jobs.generate.day import World, batches
+from jobs.generate.events import CHANNELS, Events
+from jobs.generate.lines import Form, sound_lines
 from jobs.generate.mess import DEFECTS, DELAY_HOURS
 from jobs.generate.parameters import Parameters
-from jobs.generate.text import transaction_texts
+from jobs.generate.text import ACCOUNT, CARD, TRANSACTION, Names, merchant_texts
+from jobs.generate.world import owners
 from tests.generate.conftest import START, LandedWorld, land
 from tests.generate.reading import WrongLine, check
 
@@ -74,15 +79,53 @@ def test_the_other_feeds_follow_the_contract(world: LandedWorld, dataset) -> Non
     assert sum(manifest.rows for manifest in world.manifests(dataset.landing)) == len(rows)
 
 
+def plain_lines(seed: int, events: Events, is_csv: bool) -> list[str]:
+    """The sound lines of events, value by value in plain Python."""
+    names = (
+        identifier(seed, TRANSACTION, events.number),
+        identifier(seed, CARD, events.slot << 16 | events.generation),
+        identifier(seed, ACCOUNT, owners(seed, events.slot)[1]),
+    )
+    shops = [dict(row) for row in merchant_texts(seed).iter_rows(named=True)]
+    lines = []
+    for i, (transaction, card, account) in enumerate(zip(*(name.tolist() for name in names), strict=True)):
+        clock = timezone(timedelta(minutes=int(events.offset[i])))
+        shop, cents = shops[events.merchant[i]], int(events.cents[i])
+        place = (shop["latitude"], shop["longitude"]) if events.card_present[i] else ("", "")
+        row = {
+            "transaction_id": f"{transaction:016x}",
+            "event_time": (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(events.time[i])))
+            .astimezone(clock)
+            .isoformat(timespec="microseconds"),
+            "card_id": f"c{card:016x}",
+            "account_id": f"a{account:016x}",
+            "amount": Raw(f"{cents // 100}.{cents % 100:02d}"),
+            "currency": "EUR",
+            "channel": CHANNELS[events.channel[i]],
+            "card_present": Raw("true" if events.channel[i] <= 1 else "false"),
+            "status": "declined" if events.declined[i] else "approved",
+            "merchant_id": shop["merchant_id"],
+            "mcc": Raw(shop["mcc"]),
+            "merchant_country": shop["country"],
+            "latitude": Raw(place[0]),
+            "longitude": Raw(place[1]),
+        }
+        said = [f'"{k}":{v if isinstance(v, Raw) else json.dumps(v)}' for k, v in row.items() if v]
+        lines.append((",".join(row.values()) if is_csv else "{" + ",".join(said) + "}") + "\n")
+    return lines
+
+
+class Raw(str):
+    """A value that JSON has without quotes."""
+
+
 @pytest.mark.parametrize("is_csv", [False, True])
 def test_the_fast_way_to_a_line_is_the_plain_way(is_csv: bool) -> None:
     parameters = Parameters(cards=3000)
-    from jobs.generate.day import World
-
-    (events,) = World.until(parameters, 370).landed(369)
-    form = Form(is_csv)
-    plain = form.lines(transaction_texts(parameters.seed, events), LINES)
-    assert sound_lines(parameters.seed, events, form).to_list() == plain.to_list()
+    (blocks,) = batches(parameters)
+    (events,) = World.until(parameters, 370).landed(369, blocks)
+    fast = sound_lines(parameters.seed, events, Names.of(parameters.seed, events), Form(is_csv))
+    assert fast.to_pylist() == plain_lines(parameters.seed, events, is_csv)
 
 
 def test_lines_stand_in_order_of_arrival(world: LandedWorld) -> None:
@@ -151,8 +194,6 @@ def test_coordinates_stand_where_the_card_was_present_and_only_there(world: Land
 
 
 def test_wallets_hold_one_to_four_cards_on_one_or_two_accounts() -> None:
-    from jobs.generate.world import owners
-
     slots = np.arange(8000)
     customer, account = owners(7, slots)
     cards = np.unique(customer, return_counts=True)[1]

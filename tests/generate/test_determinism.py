@@ -12,8 +12,9 @@ import pytest
 from jobs.common.cli import JobContext
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
+from jobs.generate.day import batches
 from jobs.generate.job import command, run
-from jobs.generate.parameters import Parameters
+from jobs.generate.parameters import BLOCK, Parameters
 from tests.generate.conftest import land
 
 START = date(2026, 3, 27)  # three days that include the change to summer time
@@ -49,12 +50,27 @@ def test_a_day_alone_equals_the_day_in_a_sequence(sequence: dict[str, str], tmp_
     assert hashes(tmp_path) == {path: sha for path, sha in sequence.items() if f"ingest_date={day}" in path}
 
 
-def test_two_processes_make_the_bytes_of_one(sequence: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, 0])
+def test_processes_make_the_bytes_of_one(sequence: dict[str, str], tmp_path: Path, processes: int) -> None:
     lake = Lake.open(tmp_path.as_uri(), Settings())
     context = JobContext(Settings(), lake, START, START + timedelta(days=3))
-    counts = run(context, processes=2, snapshot=START, **vars(SMALL))
+    counts = run(context, processes=processes, snapshot=START, **vars(SMALL))
     assert counts["days"] == 3
     assert hashes(tmp_path) == sequence
+
+
+def test_the_files_of_one_day_are_made_by_several_processes_in_the_order_of_one(tmp_path: Path) -> None:
+    several = replace(SMALL, cards=BLOCK + 5000, rate=0.02, rows_per_file=1000)
+    assert len(batches(several)) == 2
+    for processes in (1, 2):
+        lake = Lake.open((tmp_path / f"{processes}").as_uri(), Settings())
+        run(
+            JobContext(Settings(), lake, START, START + timedelta(days=1)),
+            processes=processes,
+            snapshot=None,
+            **vars(several),
+        )
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
 
 
 def test_how_lines_are_cut_into_files_does_not_change_them(sequence: dict[str, str], tmp_path: Path) -> None:

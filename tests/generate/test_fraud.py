@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from jobs.common.contract import CHARGEBACKS
 from jobs.generate import fraud, places
-from jobs.generate.day import World
+from jobs.generate.day import World, batches
 from jobs.generate.events import concat
 from jobs.generate.fraud import LONGEST_EPISODE_DAYS, REPORT_CAP_DAYS, SCENARIOS
 from jobs.generate.parameters import DAYS_BETWEEN_FRAUDS, Parameters
@@ -25,7 +25,14 @@ from tests.generate.reading import check
 def test_t11_fraud_share_does_not_depend_on_the_number_of_cards(cards: int, days: int) -> None:
     parameters = Parameters(cards=cards, rows_per_file=10_000_000)
     world = World.until(parameters, 400 + days)
-    events = concat([batch for day in range(400, 400 + days) for batch in world.landed(day)])
+    events = concat(
+        [
+            batch
+            for day in range(400, 400 + days)
+            for blocks in batches(world.parameters)
+            for batch in world.landed(day, blocks)
+        ]
+    )
     unique = (events.copy == 0) & (events.defect < 0)
     share = (events.scenario[unique] >= 0).mean()
     assert share == pytest.approx(parameters.fraud_rate, rel=0.10)

@@ -24,7 +24,7 @@ def test_a_full_disk_is_exit_code_1_and_says_so(
     def staging(self: Lake) -> Iterator[str]:
         folder = Path(self.path("_staging/full"))
         folder.mkdir(parents=True)
-        (folder / "part-00000.jsonl.gz").symlink_to(FULL)
+        (folder / "00000-00000.jsonl.gz").symlink_to(FULL)
         yield self.relative(str(folder))
 
     monkeypatch.setattr(Lake, "staging", staging)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from jobs.common.cli import JobContext, main
+from jobs.common.errors import JobError
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.settings import Settings
-from jobs.generate.job import TRUTH, Task, command, make_day, run
+from jobs.generate.job import TRUTH, Task, _pool, command, make_day, run
 from jobs.generate.parameters import LAST, Parameters, day_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +128,45 @@ def test_a_world_whose_publication_was_cut_short_leaves_nothing_in_the_one_that_
     assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} != before
     assert go(lake, snapshot=day)["days"] == 1
     assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} == before
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "stopped"])
+def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    arguments = [
+        *DAY,
+        "--processes",
+        "2",
+        "--cards",
+        "140000",
+        "--rate",
+        "0.1",
+        "--rows-per-file",
+        "1000",
+        "--format",
+        "jsonl",
+    ]
+    command = [sys.executable, "-m", "jobs.generate", "--lake", tmp_path.as_uri(), *arguments]
+    job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while not list(tmp_path.glob("_staging/*/*/*.jsonl")) and job.poll() is None:
+            time.sleep(0.01)
+        if sent == signal.SIGINT:
+            os.killpg(job.pid, sent)  # as a terminal does
+        else:
+            job.send_signal(sent)
+        said = job.communicate(timeout=120)[1]
+    finally:
+        job.kill()
+    assert job.returncode == code, said
+    assert "Nothing half-done was published" in said
+    assert "Traceback" not in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_killed_process_is_said_in_one_sentence(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path.as_uri(), Settings())
+    with pytest.raises(JobError, match="was killed, most likely for want of memory"), lake.staging(), _pool(2) as pool:
+        pool.submit(os.abort).result()
 
 
 def test_the_last_day_of_the_world_can_be_made(lake: Lake) -> None:
