@@ -20,7 +20,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from tests.charts.harness import CHARTS, Object, Release, default_values, merged, render
 from tests.charts.test_fti_scripts import Answer
 from tests.charts.test_fti_scripts import serve as server
-from tests.charts.umbrella import installed
+from tests.charts.umbrella import VALUES, installed
 
 ROOT = CHARTS.parent
 COMPOSE = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["serve"]
@@ -182,6 +182,18 @@ def test_its_image_comes_to_a_cluster_with_it_alone() -> None:
         return {container["image"] for pod in installed(values).pods() for container in pod.containers}
 
     assert {image.partition(":")[0] for image in images("serve") - images("kind")} == {"fti-serve"}
+
+
+def test_turned_on_and_off_it_changes_nothing_else() -> None:
+    off = VALUES["kind"]
+    on = merged(off, {"components": {"serve": True}})
+    first = render("fti", off, over=[])
+    second = render("fti", on, over=first.installed())
+    third = render("fti", off, over=second.installed())
+    assert first.objects == third.objects == {key: second.objects[key] for key in first.objects}
+    assert {name.rpartition("-test")[0] or name for kind, name in second.objects.keys() - first.objects.keys()} == {
+        "fti-serve"
+    }
 
 
 def test_on_eks_one_value_turns_it_on() -> None:
