@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -69,7 +68,7 @@ def test_it_knows_redis_and_neither_lake_nor_registry() -> None:
         )
         (only,) = found.containers
         assert {variable["name"] for variable in only["env"]} == {
-            "SERVE_HOST", "SERVE_PORT", "SERVE_DEADLINE_MS", "LOG_FORMAT", "REDIS_URL",
+            "SERVE_HOST", "SERVE_PORT", "SERVE_DEADLINE_MS", "SERVE_BATCH_LIMIT", "LOG_FORMAT", "REDIS_URL",
         }  # fmt: skip
         assert "envFrom" not in only
 
@@ -254,7 +253,12 @@ class Features:
         self.asked.append((method, path, body))
         if self.down and path == "/readyz":
             return 503, {"detail": "Redis does not answer"}
-        return 200, {"features": body}
+        cards = body.get("cards", [])
+        column = {
+            "values": [7 for _ in cards],
+            "statuses": ["NOT_FOUND" if c == "unknown" else "PRESENT" for c in cards],
+        }
+        return 200, {"cards": cards, "features": {"cnt_1d": column, "cnt_7d": column}}
 
 
 def test_the_test_asks_for_a_card_that_redis_holds(store: redis.Redis, redis_url: str) -> None:
@@ -264,11 +268,21 @@ def test_the_test_asks_for_a_card_that_redis_holds(store: redis.Redis, redis_url
     with server(service.answer) as base:
         done = asked(redis_url, base)
         assert done.returncode == 0, done.stderr
-        assert CARD in done.stdout
+        assert f"has the features of {CARD}" in done.stdout
+        assert "cnt_1d" in done.stdout
         assert asked(redis_url, base, "another").returncode == 0
     assert [path for _, path, _ in service.asked[:4]] == ["/healthz", "/readyz", "/metrics", "/features"]
-    bodies = [json.dumps(body) for method, _, body in service.asked if method == "POST"]
-    assert [word in body for word, body in zip((CARD, "another"), bodies, strict=True)] == [True, True]
+    assert [body for method, _, body in service.asked if method == "POST"] == [
+        {"cards": [CARD]},
+        {"cards": ["another"]},
+    ]
+
+
+def test_the_test_fails_for_a_card_that_the_service_does_not_know(redis_url: str) -> None:
+    with server(Features().answer) as base:
+        done = asked(redis_url, base, "unknown")
+    assert done.returncode == 1
+    assert "knows no card unknown" in done.stderr
 
 
 def test_the_test_is_content_with_a_ready_service_where_no_card_is_loaded(store: redis.Redis, redis_url: str) -> None:

@@ -9,10 +9,6 @@ import sys
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-SERVICE = "state_v1"
-"""A feature service that wants no request."""
-
-
 def main(base: str, card: str = "") -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         ask(f"{base}{path}")
@@ -20,8 +16,12 @@ def main(base: str, card: str = "") -> None:
     if not card:
         print(f"{base} is ready. No card is loaded yet: run the pipeline.")
         return
-    answer = json.loads(ask(f"{base}/features", {"service": SERVICE, "cards": [card]}))
-    print(f"{base} has the features of {card}: {json.dumps(answer)}")
+    features = json.loads(ask(f"{base}/features", {"cards": [card]}))["features"]
+    if {status for column in features.values() for status in column["statuses"]} == {"NOT_FOUND"}:
+        sys.exit(f"{base} knows no card {card}: check the name, and whether it reads the Redis that materialize loads.")
+    print(f"{base} has the features of {card}:")
+    for name, column in features.items():
+        print(f"  {name:<32} {column['statuses'][0]:<16} {json.dumps(column['values'][0])}")
 
 
 def any_card() -> str:
