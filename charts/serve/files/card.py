@@ -9,6 +9,7 @@ import sys
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+
 def main(base: str, card: str = "") -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         ask(f"{base}{path}")
