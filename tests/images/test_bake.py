@@ -22,6 +22,8 @@ JOBS = {"generate", "bronze", "features", "materialize", "verify"}
 SERVICES = {"serve"}
 """Python of this project that runs on and on, no job."""
 STACK = {"airflow", "minio", "bucket"}
+PACKAGES = ("feature_repo", "feast_fast")
+"""Of this project, beside `jobs`."""
 WITH_CODE = sorted(name for name in JOBS | SERVICES if (ROOT / "jobs" / name).is_dir())
 SPARK_ONLY = {"spark.py", "class_archive.py", "java.py"}
 """Of jobs/common: in every image, since a job's version is a fingerprint of the whole package; imported by two."""
@@ -105,8 +107,8 @@ def needed(job: str) -> set[str]:
                 parts = module.split(".")
                 if parts[0] == "jobs" and (ROOT / "jobs" / parts[1]).is_dir():
                     waiting.append(f"jobs/{parts[1]}")
-                elif parts[0] == "feature_repo":
-                    waiting.append("feature_repo")
+                elif parts[0] in PACKAGES:
+                    waiting.append(parts[0])
     if "jobs/online" in seen:
         seen.add("feature_repo")  # jobs/online/repo.py reads feature_store.yaml and knows its classes by name
     return seen
@@ -180,7 +182,7 @@ def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
                 continue
             for module in imports(path):
                 top = module.split(".")[0]
-                if top not in sys.stdlib_module_names and top not in ("jobs", "feature_repo"):
+                if top not in sys.stdlib_module_names and top not in ("jobs", *PACKAGES):
                     names = {re.sub(r"[-_.]+", "-", name).lower() for name in known[top]}
                     assert names & there, f"{path.relative_to(ROOT)} imports {module}"
 
