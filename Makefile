@@ -75,8 +75,8 @@ tools: ## Bring kind, kubectl and helm into .tools/bin
 	@$(KIND) tools
 
 .PHONY: kind-up
-kind-up: ## Make the platform work on Kubernetes: cluster, images, charts; again: bring it up to date
-	@$(KIND) up
+kind-up: ## Make the platform work on Kubernetes: cluster, images, charts; again: bring it up to date [SERVE=1: features over HTTP too]
+	@$(KIND) up $(if $(SERVE),--serve)
 
 .PHONY: kind-login
 kind-login: ## Show the logins, passwords too
@@ -111,8 +111,8 @@ doctor: ## Collect into one zip what helps to find a fault; no password is in it
 	@$(KIND) doctor
 
 .PHONY: kind-reset
-kind-reset: ## Throw the release and all its data away, keep cluster and images, install anew
-	@$(KIND) reset
+kind-reset: ## Throw the release and all its data away, keep cluster and images, install anew [SERVE=1]
+	@$(KIND) reset $(if $(SERVE),--serve)
 
 .PHONY: kind-down
 kind-down: ## Delete the cluster and all data in it

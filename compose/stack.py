@@ -29,13 +29,18 @@ OLDEST_COMPOSE = (2, 23, 1)
 MEMORY_GB = 4
 """Airflow, the stores and one Spark job, as measured; the limits add up to more. A machine of 4 GB shows a little less."""
 UP_SECONDS = 300
-PORTS = {8080: "airflow-webserver", 9000: "minio", 9001: "minio", 6379: "redis"}
-PLACES = (
-    ("Airflow", "http://localhost:8080", "airflow / airflow"),
-    ("MinIO console", "http://localhost:9001", "minioadmin / minioadmin"),
-    ("MinIO (S3)", "http://localhost:9000", "minioadmin / minioadmin, bucket lake"),
-    ("Redis", "redis://localhost:6379/0", "no password"),
-)
+PORTS = {8080: "airflow-webserver", 9000: "minio", 9001: "minio", 6379: "redis", 8090: "serve"}
+PLACES = {
+    "airflow-webserver": [("Airflow", "http://localhost:8080", "airflow / airflow")],
+    "minio": [
+        ("MinIO console", "http://localhost:9001", "minioadmin / minioadmin"),
+        ("MinIO (S3)", "http://localhost:9000", "minioadmin / minioadmin, bucket lake"),
+    ],
+    "redis": [("Redis", "redis://localhost:6379/0", "no password")],
+    "serve": [("Features over HTTP", "http://localhost:8090/features", "no login")],
+}
+OPTIONAL = ("serve",)
+"""Profiles with services that start where COMPOSE_PROFILES asks for them."""
 
 
 class StackError(Exception):
@@ -84,7 +89,9 @@ def main() -> None:
             stop(options.volumes)
         else:
             check_memory(int(docker("info", "--format", "{{.MemTotal}}")))
-            check_ports(PORTS, {service.name for service in services() if service.state == "running"})
+            wanted = compose("config", "--services").split()
+            ports = {port: service for port, service in PORTS.items() if service in wanted}
+            check_ports(ports, {service.name for service in services() if service.state == "running"})
             if options.verb == "up":
                 up()
     except StackError as error:
@@ -104,9 +111,11 @@ def up() -> None:
         say_why(services())  # of a service that ended, where there is one: Compose names it and no reason
         raise
     wait(began)
-    width = [max(len(row[i]) for row in PLACES) for i in range(3)]
+    there = {service.name for service in services()}
+    places = [row for service, rows in PLACES.items() if service in there for row in rows]
+    width = [max(len(row[i]) for row in places) for i in range(3)]
     print(f"\nThe stack works, after {time.monotonic() - began:.0f} s.\n")
-    for row in PLACES:
+    for row in places:
         print("  " + "  ".join(cell.ljust(w) for cell, w in zip(row, width, strict=True)).rstrip())
     print("\nThese logins are for this machine alone: every port is bound to loopback.")
 
@@ -116,7 +125,16 @@ def stop(volumes: bool) -> None:
     jobs = docker("ps", "--all", "--quiet", "--filter", "name=^fti-job-", "--filter", f"network={network}").split()
     if jobs:  # not Compose's own, and lost without the stack
         docker("rm", "--force", "--volumes", *jobs)
-    compose("--progress", progress(), "down", "--remove-orphans", *(["--volumes"] if volumes else []), passthrough=True)
+    profiles = [f"--profile={name}" for name in OPTIONAL]  # without, what such a one started would stay
+    compose(
+        *profiles,
+        "--progress",
+        progress(),
+        "down",
+        "--remove-orphans",
+        *(["--volumes"] if volumes else []),
+        passthrough=True,
+    )
     print("The stack is gone, and its data." if volumes else "The stack is stopped; its data stays for the next start.")
 
 

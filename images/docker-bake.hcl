@@ -26,7 +26,7 @@ variable "MINIO_VERSION" {
 }
 
 group "default" {
-  targets = ["airflow", "minio", "bucket", "generate", "bronze", "features", "materialize", "verify"]
+  targets = ["airflow", "minio", "bucket", "serve", "generate", "bronze", "features", "materialize", "verify"]
 }
 
 function "tags" {
@@ -65,6 +65,14 @@ target "bucket" {
   dockerfile = "images/bucket/Dockerfile"
   tags       = tags("bucket")
   labels     = labels("bucket", "Creates S3 buckets that are not there yet")
+}
+
+target "serve" {
+  context    = "."
+  dockerfile = "images/serve/Dockerfile"
+  contexts   = { feast = "target:feast" }
+  tags       = tags("serve")
+  labels     = labels("serve", "HTTP service that reads features from Redis")
 }
 
 target "generate" {

@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         ("up", _up, "make the platform work: cluster, images, release"),
         ("reset", _reset, "throw the release and all data away, keep cluster and images, and install anew"),
     ):
-        verb(name, work, help).add_argument("--json", action="store_true", help="print what there is to know as JSON")
+        added = verb(name, work, help)
+        added.add_argument("--json", action="store_true", help="print what there is to know as JSON")
+        added.add_argument("--serve", action="store_true", help="with the features over HTTP")
     verb("down", _down, "delete the cluster and all data in it")
     verb("login", _login, "show the logins, passwords too")
     added = verb("job", _job, "build one job's image; the cluster's next pods run it")
@@ -92,7 +94,7 @@ def _tools(_: Cluster, __: argparse.Namespace, say: Say) -> None:
 
 
 def _up(ours: Cluster, options: argparse.Namespace, say: Say) -> None:
-    found = up.up(ours, say)
+    found = up.up(ours, say, options.serve)
     print(json.dumps(found) if options.json else f"\n{up.table(found)}")
 
 

@@ -119,5 +119,5 @@ def host_port(cluster: Cluster, node_port: int) -> int:
         for bound in node["NetworkSettings"]["Ports"].get(f"{node_port}/tcp") or ():
             return int(bound["HostPort"])
     raise StackError(
-        f"No port of this machine leads to {node_port} of the cluster {cluster.name}: it was not made by `make kind-up`. `make kind-down` deletes it and its data."
+        f"No port of this machine leads to {node_port} of the cluster {cluster.name}: it was made by another `make kind-up`, or by none. `make kind-down` deletes it and its data."
     )

@@ -12,7 +12,7 @@ from images.offline.versions import VERSIONS
 
 FILE = Path(__file__).with_name("cluster.yaml")
 NODE_IMAGE = f"kindest/node:v{VERSIONS['KUBERNETES']}"
-AIRFLOW, S3, CONSOLE, REDIS = 30080, 30900, 30901, 30379
+AIRFLOW, S3, CONSOLE, REDIS, SERVE = 30080, 30900, 30901, 30379, 30890
 """Ports of the node, as charts/fti/values-kind.yaml names them."""
 _LINE = re.compile(
     r"(?P<before>hostPort: )(?P<port>\d+)(?P<after>, containerPort: (?P<node_port>\d+) } +# (?P<what>.+))"

@@ -23,11 +23,13 @@ class Wanted:
 
     Attributes:
         airflow_port: of this machine.
+        serve: the features over HTTP too.
     """
 
     prefix: str
     tag: str
     airflow_port: int
+    serve: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -38,6 +40,7 @@ class Wanted:
             f"--set-string=global.imagePrefix={self.prefix}",
             f"--set-string=global.imageTag={self.tag}",
             f"--set-string=airflow.apiServer.baseUrl=http://localhost:{self.airflow_port}",
+            *(["--set=components.serve=true"] if self.serve else []),
         ]
 
     @property

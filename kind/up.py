@@ -33,20 +33,26 @@ class Place:
     user: str
 
 
-def up(ours: Cluster, say: Say) -> dict[str, Any]:
-    """Makes the platform work; returns what there is to know, for `table`."""
+def up(ours: Cluster, say: Say, serve: bool = False) -> dict[str, Any]:
+    """Makes the platform work; returns what there is to know, for `table`.
+
+    Args:
+        serve: with the features over HTTP. Without, they go where they were.
+    """
     phases = Phases(say)
     with phases.phase("checks"):
         checks.require(ours)
+        if serve and runs(ours):
+            host_port(ours, config.SERVE)  # one that was made before there was this port has none
     with phases.phase("tools"):
         phases.found("tools", tools.ensure(say))
     with phases.side_by_side() as begin:
         made = begin("cluster", lambda: _make(ours, phases))
         with phases.phase("images built"):
             built = build(say)
-            wanted = release.Wanted(built["prefix"], built["tag"], airflow_port(ours))
+            wanted = release.Wanted(built["prefix"], built["tag"], airflow_port(ours), serve)
             of_jobs = {f"{built['prefix']}{name}:{built['tag']}" for name in job.JOBS}
-            platform = sorted({*wanted.images(), *built["images"]} - of_jobs)
+            platform = sorted(set(wanted.images()) - of_jobs)
             phases.found("images built", f"tag {built['tag']}")
         _until_it_takes_images(ours, made)
         begin("platform's images loaded", lambda: images.load(ours, platform)).result()
@@ -63,7 +69,7 @@ def up(ours: Cluster, say: Say) -> dict[str, Any]:
         "cluster": ours.name,
         "context": ours.context,
         "tag": built["tag"],
-        "places": [vars(place) for place in places(ours)],
+        "places": [vars(place) for place in places(ours, serve)],
         "seconds": phases.seconds,
         "total": phases.total,
     }
@@ -158,22 +164,32 @@ def build(say: Say) -> dict[str, Any]:
     }
 
 
+def runs(ours: Cluster) -> bool:
+    return any(node["State"]["Running"] for node in ours.nodes().values())
+
+
 def airflow_port(ours: Cluster) -> int:
     """Of the cluster that is there, else of the one to be made."""
-    if any(node["State"]["Running"] for node in ours.nodes().values()):
+    if runs(ours):
         return host_port(ours, config.AIRFLOW)
     return next(port for port, leads in config.ports().items() if leads.node_port == config.AIRFLOW)
 
 
-def places(ours: Cluster) -> list[Place]:
+def places(ours: Cluster, serve: bool = False) -> list[Place]:
     port = {
         node_port: host_port(ours, node_port) for node_port in (config.AIRFLOW, config.CONSOLE, config.S3, config.REDIS)
     }
+    optional = (
+        [Place("Features over HTTP", f"http://localhost:{host_port(ours, config.SERVE)}/features", "none")]
+        if serve
+        else []
+    )
     return [
         Place("Airflow", f"http://localhost:{port[config.AIRFLOW]}", "airflow"),
         Place("MinIO console", f"http://localhost:{port[config.CONSOLE]}", "see `make kind-login`"),
         Place("MinIO (S3)", f"http://localhost:{port[config.S3]}, bucket lake", "see `make kind-login`"),
         Place("Redis", f"redis://localhost:{port[config.REDIS]}/0", "none"),
+        *optional,
     ]
 
 

@@ -122,7 +122,7 @@ def test_a_generated_secret_is_one_and_its_change_restarts_its_readers(chart: st
         for key, thing in one.objects.items()
         if thing != two.objects[key] and thing["kind"] == "Secret"
     }
-    assert differ
+    assert differ or not one.kind("Secret")
     for before, after in zip(one.pods(), two.pods(), strict=True):
         changed = {k for k, v in before.annotations.items() if after.annotations[k] != v}
         own = {key for made_by, key in differ if made_by == before.labels["app.kubernetes.io/name"]}

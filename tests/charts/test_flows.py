@@ -49,11 +49,14 @@ SPARK = {
 """What changes in it where bronze and features drive executors."""
 KIND_API = f"{API} node:443 node:6443"
 """The Service's address, and Docker's networks with the node in them."""
+SERVE = {"serve": f"redis:6379 {DNS}", "serve/test": f"serve:8090 redis:6379 {DNS}"}
+"""What comes to it with the features over HTTP."""
 FROM_OUTSIDE = "airflow/api-server:8080 minio:9000 minio:9001 redis:6379"
 """Where the node's ports lead, for callers that are no pods."""
 KIND = {source: targets.replace(ANY_API, KIND_API) for source, targets in FLOWS.items()} | dict.fromkeys(
     ("internet", "node", "kubernetes"), FROM_OUTSIDE
 )
+KIND_SERVE = KIND | SERVE | dict.fromkeys(("internet", "node", "kubernetes"), f"{FROM_OUTSIDE} serve:8090")
 
 
 OUTSIDE = [
@@ -67,7 +70,7 @@ OUTSIDE = [
 
 def strangers(release: str, jobs: str) -> list[Place]:
     """Pods of nobody's in the two namespaces, and those that wear the others' labels where these do not count."""
-    clients = {f"fti-{name}-client": "true" for name in ("airflow", "minio", "redis")}
+    clients = {f"fti-{name}-client": "true" for name in ("airflow", "minio", "redis", "serve")}
     job = {"app.kubernetes.io/name": "fti-job", "app.kubernetes.io/component": "materialize"}
     scheduler = {"app.kubernetes.io/name": "airflow", "app.kubernetes.io/instance": "fti"}
     scheduler["app.kubernetes.io/component"] = "scheduler"
@@ -100,8 +103,8 @@ def passing(values: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("values", "table"),
-    [("default", FLOWS), ("kind", KIND), ("spark", FLOWS | SPARK)],
-    ids=["default", "kind", "spark"],
+    [("default", FLOWS), ("kind", KIND), ("serve", KIND_SERVE), ("spark", FLOWS | SPARK)],
+    ids=["default", "kind", "serve", "spark"],
 )
 def test_all_that_passes_is_in_the_table(values: str, table: Mapping[str, str]) -> None:
     found = passing(values)
@@ -109,10 +112,22 @@ def test_all_that_passes_is_in_the_table(values: str, table: Mapping[str, str]) 
         assert found.get(source, set()) == set(table.get(source, "").split()), source
 
 
-def test_the_table_has_all_pods_and_no_other() -> None:
-    release = installed("spark")
-    known = {place.name for place in places(release, started("spark").values())}
-    assert known == {*FLOWS, *SPARK, "airflow/database", "minio", "redis"}
+@pytest.mark.parametrize(
+    ("values", "table"), [("spark", FLOWS | SPARK), ("serve", FLOWS | SERVE)], ids=["spark", "serve"]
+)
+def test_the_table_has_all_pods_and_no_other(values: str, table: Mapping[str, str]) -> None:
+    known = {place.name for place in places(installed(values), started(values).values())}
+    assert known == {*table, "airflow/database", "minio", "redis"}
+
+
+def test_the_namespaces_of_clients_reach_the_features_and_nothing_else() -> None:
+    release = fti(components={"serve": True}, serve={"networkPolicy": {"clientNamespaces": ["elsewhere"]}})
+    net, ports = network(release), [Port(1), Port(5432), Port(6379), Port(8080), Port(8090), Port(9000)]
+    (client,) = (place for place in OUTSIDE if place.namespace == "elsewhere")
+    found = [
+        (target.name, port.number) for target in places(release) for port in ports if net.passes(client, target, port)
+    ]
+    assert found == [("serve", 8090)]
 
 
 def test_nothing_is_closed_where_the_policies_are_off() -> None:

@@ -48,7 +48,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text(enc
 KIND_CLUSTER = yaml.safe_load((ROOT / "kind" / "cluster.yaml").read_text(encoding="utf-8"))
 JOBS = ("generate", "bronze", "features", "materialize", "verify")
 DRIVERS = ("bronze", "features")
-GENERATED = ("default", "kind", "spark", "full")
+GENERATED = ("default", "kind", "serve", "spark", "full")
 """Values with which the release generates all passwords."""
 
 
@@ -289,7 +289,8 @@ def test_each_address_is_a_service_of_the_release_with_that_port(values: str) ->
     url = airflow_config(release)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"].split()
     assert url[-2] == "url"
     assert ("Service", url[-1]) in release.objects
-    assert reached == {"fti-airflow-api-server", "fti-airflow-database", "fti-minio", "fti-redis"}
+    served = {"fti-serve"} if ("Service", "fti-serve") in release.objects else set()
+    assert reached == {"fti-airflow-api-server", "fti-airflow-database", "fti-minio", "fti-redis"} | served
 
 
 @pytest.mark.parametrize("values", GENERATED)
@@ -401,7 +402,7 @@ def test_jobs_get_the_same_variables_as_on_compose() -> None:
 
 
 def test_images_are_those_of_compose() -> None:
-    release = installed("default")
+    release = installed("serve")
     here = {container["image"] for pod in release.pods() for container in pod.containers}
     here |= {container["image"] for pod in started("default").values() for container in pod.containers}
     tag = default_values("fti")["global"]["imageTag"]
@@ -431,7 +432,7 @@ def test_redis_is_set_as_on_compose() -> None:
 
 
 def test_the_nodes_ports_of_the_kind_profile_are_those_that_kind_leads_to() -> None:
-    release = installed("kind")
+    release = installed("serve")
     services = {
         port["nodePort"]: (service["metadata"]["name"], port["port"])
         for service in release.kind("Service")
@@ -444,6 +445,7 @@ def test_the_nodes_ports_of_the_kind_profile_are_those_that_kind_leads_to() -> N
         ("fti-minio", 9000): 19000,
         ("fti-minio", 9001): 19001,
         ("fti-redis", 6379): 16379,
+        ("fti-serve", 8090): 18090,
     }
     assert services.keys() == mapped.keys()
     assert all(m["listenAddress"] == "127.0.0.1" for m in KIND_CLUSTER["nodes"][0]["extraPortMappings"])
@@ -463,6 +465,7 @@ MAY_DIFFER = {
         "airflow.database.external.existingSecret",
         "airflow.database.extraDatabases",
         "airflow.redis.existingSecret",
+        "serve.redis.existingSecret",
         "airflow.s3.endpoint",
         "airflow.s3.existingSecret",
         "airflow.s3.region",
@@ -470,7 +473,7 @@ MAY_DIFFER = {
         "airflow.logs.bucket",
     ],
     "identity": ["jobs.serviceAccount.annotations.*", "airflow.*.serviceAccount.annotations.*"],
-    "size": ["airflow.apiServer.replicas", "airflow.*.resources.*"],
+    "size": ["airflow.apiServer.replicas", "airflow.*.resources.*", "serve.autoscaling.enabled", "serve.resources.*"],
     "how one gets in": [
         "airflow.apiServer.baseUrl",
         "airflow.ingress.*",
@@ -479,9 +482,11 @@ MAY_DIFFER = {
     ],
     "addresses of what is outside": [
         "airflow.networkPolicy.ingressFrom",
+        "serve.networkPolicy.clientNamespaces",
         "airflow.networkPolicy.kubernetesApi.cidrs",
         "airflow.networkPolicy.s3.*",
         "airflow.networkPolicy.redis.*",
+        "serve.networkPolicy.redis.*",
         "airflow.networkPolicy.databaseFrom",
         "airflow.networkPolicy.externalDatabase.*",
         "*.networkPolicy.externalFrom",
@@ -502,7 +507,7 @@ def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 def effective(**profile: Any) -> dict[str, Any]:
     """All values, those of the subcharts too."""
-    charts = {name: values_yaml(name) for name in ("airflow", "minio", "redis")}
+    charts = {name: values_yaml(name) for name in ("airflow", "minio", "redis", "serve")}
     return leaves(merged(charts, values_yaml("fti"), profile))
 
 
@@ -584,7 +589,7 @@ def total(pods: Iterator[Pod] | list[Pod]) -> tuple[float, float]:
 KUBE_SYSTEM_CPU = 0.95
 
 
-@pytest.mark.parametrize("values", ["default", "kind"])
+@pytest.mark.parametrize("values", ["default", "kind", "serve"])
 def test_the_platform_and_its_biggest_job_fit_a_small_machine(values: str) -> None:
     """Two cores and 8 GiB, with kube-system on them."""
     release = installed(values)
@@ -640,6 +645,15 @@ ROTATIONS = {
         {"fti-redis-auth", "fti-online-store", "data-fti-jobs/fti-jobs"},
         {"fti-redis", "fti-airflow-scheduler"},
     ),
+    "redis with serve": (
+        {
+            "redis": {"auth": {"rotation": 2}},
+            "airflow": {"redis": {"rotation": 2}},
+            "serve": {"redis": {"rotation": 2}},
+        },
+        {"fti-redis-auth", "fti-online-store", "data-fti-jobs/fti-jobs"},
+        {"fti-redis", "fti-airflow-scheduler", "fti-serve"},
+    ),
     "minio": (
         {"minio": {"auth": {"rotation": 2}}, "airflow": {"s3": {"rotation": 2}}},
         {"fti-minio-auth", "data-fti-jobs/fti-jobs"},
@@ -665,9 +679,10 @@ ROTATIONS = {
 @pytest.mark.parametrize("what", ROTATIONS)
 def test_a_rotation_changes_a_password_everywhere_and_restarts_what_reads_it(what: str) -> None:
     values, changes, restarts = ROTATIONS[what]
-    first = render("fti", default_values("fti"), over=[])
-    second = render("fti", merged(default_values("fti"), values), over=first.installed())
-    third = render("fti", merged(default_values("fti"), values), over=second.installed())
+    before_it = merged(default_values("fti"), {"components": {"serve": what.endswith("with serve")}})
+    first = render("fti", before_it, over=[])
+    second = render("fti", merged(before_it, values), over=first.installed())
+    third = render("fti", merged(before_it, values), over=second.installed())
     before, after = secrets(first), secrets(second)
     assert {name for name in before if before[name] != after[name]} == changes
     assert {name for name, pod in templates(first).items() if templates(second)[name] != pod} == restarts
@@ -710,7 +725,7 @@ def test_a_secret_of_ones_own_restarts_its_readers_when_it_changes() -> None:
 
     one, same, two = (upgraded(word) for word in ("b25l", "b25l", "dHdv"))
     assert one == same
-    assert {name for name in one if one[name] != two[name]} == {"fti-airflow-scheduler"}
+    assert {name for name in one if one[name] != two[name]} == {"fti-airflow-scheduler", "fti-serve"}
 
 
 # Two releases

@@ -14,12 +14,13 @@ from tests.charts.job_pods import dags
 FULL = CHARTS / "fti" / "ci" / "full-values.yaml"
 VALUES: dict[str, dict[str, Any]] = {
     "default": default_values("fti"),
-    "kind": Case("fti", "values-kind", CHARTS / "fti" / "values-kind.yaml").values,
+    "kind": (KIND := Case("fti", "values-kind", CHARTS / "fti" / "values-kind.yaml").values),
+    "serve": merged(KIND, {"components": {"serve": True}}),
     "eks": Case("fti", "values-eks", CHARTS / "fti" / "values-eks.yaml").values,
     "spark": merged(default_values("fti"), {"airflow": {"jobs": {"spark": {"executors": 2}}}}),
     "full": Case("fti", "full", FULL).values,
 }
-"""Those under which the pods of the jobs are looked at. The last two spread Spark over pods."""
+"""Those under which the pods of the jobs are looked at. The last two spread Spark over pods; `serve` is kind with all parts."""
 SPARK = ("spark", "full")
 
 

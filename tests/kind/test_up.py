@@ -68,9 +68,7 @@ def test_an_interrupted_call_ends_with_130_and_its_commands_with_it(programs: Pr
 
 
 def test_the_table_has_places_and_no_password(monkeypatch: pytest.MonkeyPatch, programs: Programs) -> None:
-    bound = {f"{node_port}/tcp": [{"HostPort": str(port)}] for port, node_port in PORTS.items()}
-    node = [{"Name": "/n", "State": {"Running": True}, "NetworkSettings": {"Ports": bound}}]
-    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{json.dumps(node)}' ;; esac")
+    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{NODE}' ;; esac")
     found = {
         "places": [vars(place) for place in up.places(OURS)],
         "seconds": {"checks": 0.2, "cluster": 20.4},
@@ -85,13 +83,38 @@ def test_the_table_has_places_and_no_password(monkeypatch: pytest.MonkeyPatch, p
     assert "kind-fti" in text
 
 
-PORTS = {18080: 30080, 19000: 30900, 19001: 30901, 16379: 30379}
+def node_with(ports: dict[int, int]) -> str:
+    """What `docker inspect` says of a node whose ports these lead to."""
+    bound = {f"{node_port}/tcp": [{"HostPort": str(port)}] for port, node_port in ports.items()}
+    return json.dumps([{"Name": "/n", "State": {"Running": True}, "NetworkSettings": {"Ports": bound}}])
+
+
+PORTS = {18080: 30080, 19000: 30900, 19001: 30901, 16379: 30379, 18090: 30890}
+NODE = node_with(PORTS)
+
+
+def test_the_features_over_http_have_a_place_where_they_are_asked_for(programs: Programs) -> None:
+    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{NODE}' ;; esac")
+    usual, more = up.places(OURS), up.places(OURS, serve=True)
+    assert more[: len(usual)] == usual
+    assert [place.where for place in more[len(usual) :]] == ["http://localhost:18090/features"]
+
+
+def test_a_cluster_made_before_the_port_of_the_features_was_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, programs: Programs
+) -> None:
+    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{node_with({})}' ;; esac")
+    monkeypatch.setattr(up.checks, "require", lambda _: None)
+    monkeypatch.setattr(up.tools, "ensure", lambda _: pytest.fail("it went on"))
+    with pytest.raises(StackError, match="No port of this machine leads to 30890"):
+        up.up(OURS, str, serve=True)
 
 
 def test_a_cluster_without_our_ports_is_said(programs: Programs) -> None:
-    node = [{"Name": "/n", "State": {"Running": True}, "NetworkSettings": {"Ports": {}}}]
-    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{json.dumps(node)}' ;; esac")
-    with pytest.raises(StackError, match=r"No port of this machine leads to 30080 .* not made by `make kind-up`"):
+    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{node_with({})}' ;; esac")
+    with pytest.raises(
+        StackError, match=r"No port of this machine leads to 30080 .* by another `make kind-up`, or by none"
+    ):
         up.places(OURS)
 
 
@@ -181,6 +204,7 @@ def test_the_digest_changes_with_the_charts_and_what_is_set(monkeypatch: pytest.
     monkeypatch.setattr(release, "CHART", chart)
     first = WANTED.digest
     assert first != Wanted("fti-", "abd", 18080).digest != Wanted("fti-", "abd", 28080).digest
+    assert first != Wanted("fti-", "abc", 18080, serve=True).digest
     (tmp_path / "redis/README.md").write_text("b")
     assert first == WANTED.digest
     (tmp_path / "redis/values.yaml").write_text("b")

@@ -43,6 +43,23 @@
 {{- else if eq (tpl $airflow.redis.existingSecret .) (include "fti.onlineStoreSecret" .) }}
 {{- fail "components.redis is false, but airflow.redis.existingSecret is still the release's own: name a Secret with your store's URL, or \"\"." }}
 {{- end }}
+{{- if .Values.components.serve }}
+{{- $redis := .Values.serve.redis }}
+{{- if eq (tpl $redis.existingSecret .) (include "fti.onlineStoreSecret" .) }}
+{{- if not .Values.components.redis }}
+{{- fail "components.redis is false, but serve.redis.existingSecret is still the release's own: name a Secret with your store's URL." }}
+{{- end }}
+{{- if .Subcharts.redis.Values.auth.existingSecret }}
+{{- fail "redis.auth.existingSecret keeps the password, but serve.redis.existingSecret is still the release's own: name a Secret with the store's URL." }}
+{{- end }}
+{{- if ne $redis.key $airflow.redis.key }}
+{{- fail (printf "serve.redis.key is %q, but the release's own Secret has the URL under airflow.redis.key, %q: set both to the same." $redis.key $airflow.redis.key) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.components.redis (ne (int64 $redis.rotation) (int64 .Subcharts.redis.Values.auth.rotation)) }}
+{{- fail "redis.auth.rotation and serve.redis.rotation differ: count up both, so that the service restarts with Redis's new password." }}
+{{- end }}
+{{- end }}
 {{- if .Values.jobs.secret.create }}
 {{- $kept := "Make the jobs' Secret yourself and set jobs.secret.create to false." }}
 {{- if not .Values.components.redis }}

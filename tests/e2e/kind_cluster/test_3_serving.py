@@ -1,0 +1,67 @@
+"""The features over HTTP: they come where they are asked for, lose no request when their pods change, and go again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.e2e.kind_cluster.platform import OFFSET, PLATFORM, Platform
+
+SERVE = f"http://localhost:{8090 + OFFSET}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served(platform: Platform, up: dict[str, Any], report: list[str]) -> None:
+    """After the pipeline's tests: cards are loaded."""
+    began = time.monotonic()
+    said = json.loads(platform.kind("up", "--serve", "--json"))
+    report.append(f"kind-up that turns the features over HTTP on: {time.monotonic() - began:.0f} s, {said['seconds']}")
+    assert SERVE in json.dumps(said["places"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_it_answers_on_its_port(path: str) -> None:
+    with urllib.request.urlopen(f"{SERVE}{path}", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_helm_test_reads_a_card(platform: Platform) -> None:
+    said = platform.helm("test", "fti", "--filter", "name=fti-serve-test", "--timeout", "3m", "--logs", check=False)
+    assert "has the features of c" in said, said
+
+
+def test_no_request_is_lost_while_a_pod_takes_another_ones_place(platform: Platform, report: list[str]) -> None:
+    stop, failed, asked = threading.Event(), [], 0
+
+    def ask() -> None:
+        nonlocal asked
+        while not stop.wait(0.02):
+            asked += 1
+            try:
+                urllib.request.urlopen(f"{SERVE}/healthz", timeout=5).close()
+            except OSError as error:
+                failed.append(f"{time.monotonic():.2f} {error}")
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    try:
+        platform.kubectl("rollout", "restart", "-n", PLATFORM, "deployment/fti-serve")
+        platform.kubectl("rollout", "status", "-n", PLATFORM, "deployment/fti-serve", "--timeout=120s")
+        time.sleep(8)  # the old pod serves on for five seconds, then ends
+    finally:
+        stop.set()
+        caller.join()
+    report.append(f"requests while a pod of the service was replaced: {asked}, of these failed {len(failed)}")
+    assert failed == []
+
+
+def test_not_asked_for_it_goes_and_the_rest_stays(platform: Platform) -> None:
+    before = {name: uid for name, uid in platform.pod_ids().items() if not name.startswith("fti-serve")}
+    platform.kind("up", "--json")
+    assert not [d for d in platform.get("deployments", PLATFORM) if d["metadata"]["name"] == "fti-serve"]
+    assert before.items() <= platform.pod_ids().items()
