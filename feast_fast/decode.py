@@ -262,7 +262,5 @@ _FIRST_FIELDS: dict[int, Decoder] = {
     0x72: partial(_integers, tag_size=1),
     0x7A: partial(_doubles, tag_size=1),
 }
-_DECODERS: list[Decoder] = [
-    _FIRST_FIELDS.get(tag, _two_byte_tag if tag >= 128 else _by_feast) for tag in range(256)
-]
+_DECODERS: list[Decoder] = [_FIRST_FIELDS.get(tag, _two_byte_tag if tag >= 128 else _by_feast) for tag in range(256)]
 """By a Value's first byte: the number of its field, times 8, plus how the field is written."""

@@ -339,9 +339,7 @@ def _read_view(answer: Answer, view: StoredView, columns: Sequence[Cells], now_n
     for feature in view.features:
         cells = columns[feature.at]
         if not all_present:
-            cells = [
-                cell if status is Status.PRESENT else None for cell, status in zip(cells, statuses, strict=True)
-            ]
+            cells = [cell if status is Status.PRESENT else None for cell, status in zip(cells, statuses, strict=True)]
         name = feature.name
         answer.values[name] = decode.column(cells, feature.feature_type)
         answer.cells[name], answer.row_statuses[name], answer.times[name] = cells, statuses, times

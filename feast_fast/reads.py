@@ -18,6 +18,7 @@ from typing import Any
 from feast import FeatureService, FeatureView, OnDemandFeatureView, utils
 from feast import metrics as feast_metrics
 from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME
 from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.infra.online_stores.redis import RedisClient
 from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
@@ -52,6 +53,7 @@ Features = Sequence[str] | FeatureService
 _log = logging.getLogger(__name__)
 _KEY_VERSION = 3
 _MOST_PLANS = 1_000
+_DUMMIES = {DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME}
 _TYPES_THAT_TELL_MORE = {
     kind for kind in ValueType if kind.name.removesuffix("_LIST").removesuffix("_SET") in ("UUID", "TIME_UUID")
 }
@@ -63,9 +65,7 @@ class Definitions:
 
     def __init__(self, objects: Sequence[Any]) -> None:
         self._entities = [thing for thing in objects if type(thing).__name__ == "Entity"]
-        self._views = {
-            thing.name: thing for thing in objects if isinstance(thing, FeatureView | OnDemandFeatureView)
-        }
+        self._views = {thing.name: thing for thing in objects if isinstance(thing, FeatureView | OnDemandFeatureView)}
         self.services = {thing.name: thing for thing in objects if isinstance(thing, FeatureService)}
 
     def list_entities(self, project: str, allow_cache: bool = False) -> list[Any]:
@@ -74,7 +74,7 @@ class Definitions:
     def get_any_feature_view(self, name: str, project: str, allow_cache: bool = False) -> Any:
         if name not in self._views:
             raise FeatureViewNotFoundException(name, project)
-        view = self._views[name]
+        view: Any = self._views[name]
         return view.with_projection(type(view.projection).from_feature_view_definition(view))
 
     def get_feature_service(self, name: str, project: str, allow_cache: bool = False) -> FeatureService:
@@ -83,7 +83,9 @@ class Definitions:
         return self.services[name]
 
 
-def make_plan(registry: Any, project: str, features: Features, full_names: bool = False, versioned: bool = False) -> Plan:
+def make_plan(
+    registry: Any, project: str, features: Features, full_names: bool = False, versioned: bool = False
+) -> Plan:
     """The plan for some features, from a registry or from ``Definitions``.
 
     Args:
@@ -120,12 +122,12 @@ def _plan_of(context: Any, project: str, full_names: bool, versioned: bool) -> P
     if len({*stored, *made, *request_data, *join_keys}) < len([*stored, *made, *request_data, *join_keys]):
         raise Unsupported("one name for two things")
     return Plan(
-        layouts=tuple(KeyLayout(project, *key, tuple(asked)) for key, asked in fields.items()),
+        layouts=tuple(KeyLayout(project, *key, fields=tuple(asked)) for key, asked in fields.items()),
         views=tuple(views),
         on_demand=computed,
-        join_keys=frozenset(join_keys),
+        join_keys=frozenset(join_keys) - _DUMMIES,
         request_data=frozenset(request_data),
-        ignored=frozenset(entities) - frozenset(join_keys) - frozenset(request_data),
+        ignored=frozenset(entities) - frozenset(join_keys) - frozenset(request_data) - _DUMMIES,
         features=frozenset(names),
     )
 
@@ -164,7 +166,9 @@ def _stored_view(
     return StoredView(stored_as, list(fields).index(layout), len(asked) - 1, ttl, tuple(features))
 
 
-def _on_demand(view: OnDemandFeatureView, references: Sequence[str], all_views: Sequence[OnDemandFeatureView]) -> OnDemand:
+def _on_demand(
+    view: OnDemandFeatureView, references: Sequence[str], all_views: Sequence[OnDemandFeatureView]
+) -> OnDemand:
     """As ``feast.utils._augment_response_with_on_demand_transforms`` does it for views in Python."""
     if view.mode != "python" or view.aggregations or view.write_to_online_store:
         raise Unsupported(f"on-demand view {view.name}")
@@ -252,7 +256,7 @@ def _response_of(answer: Answer, types: Mapping[str, ValueType]) -> GetOnlineFea
                 values=python_values_to_proto_values(values, types.get(name, ValueType.UNKNOWN))
                 if cells is None
                 else [Value.FromString(cell) if cell else null for cell in cells],
-                statuses=answer.statuses(name),
+                statuses=[int(status) for status in answer.statuses(name)],  # type: ignore[misc]
                 event_timestamps=[Timestamp(seconds=time[0], nanos=time[1]) if time else never for time in times],
             )
         )
@@ -285,9 +289,10 @@ class FastReads:
             lookup = plan.lookup(_columns(entity_rows))
             replies = hmget_all(self._get_client(config.online_store), lookup)  # type: ignore[attr-defined]
             return FastResponse(plan.answer(lookup, replies, _now_ns()), types)
-        return super().get_online_features(  # type: ignore[misc]
+        response: OnlineResponse = super().get_online_features(  # type: ignore[misc]
             config, features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata
         )
+        return _with_nulls(response)
 
     async def get_online_features_async(
         self,
@@ -310,9 +315,10 @@ class FastReads:
                     pipe.hmget(key, fields)
                 replies = await pipe.execute()
             return FastResponse(plan.answer(lookup, replies, _now_ns()), types)
-        return await super().get_online_features_async(  # type: ignore[misc]
+        response: OnlineResponse = await super().get_online_features_async(  # type: ignore[misc]
             config, features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata
         )
+        return _with_nulls(response)
 
     def _plan(
         self, config: Any, features: Any, registry: Any, project: str, full_names: bool
@@ -430,7 +436,7 @@ def _now_ns() -> int:
 
 
 def _judge(response: GetOnlineFeaturesResponse, known: int, views: list[tuple[Any, list[str]]]) -> None:
-    """Sets the status of every feature vector that a read added to a response, and empties what may not be served.
+    """Sets the status of what is missing in every feature vector that a read added to a response, and empties it.
 
     The vectors come view by view, one a name, and those of a view have the same times; 0 means never written.
     """
@@ -442,12 +448,16 @@ def _judge(response: GetOnlineFeaturesResponse, known: int, views: list[tuple[An
         oldest = now - ttl.total_seconds() if ttl else -float("inf")
         for row, written in enumerate(features[0].event_timestamps):
             seconds = written.seconds + written.nanos / 1e9
-            missing = (
-                FieldStatus.NOT_FOUND if seconds == 0 else FieldStatus.OUTSIDE_MAX_AGE if seconds < oldest else None
-            )
-            for vector in features:
-                if missing:
+            if seconds == 0 or seconds < oldest:
+                for vector in features:
                     vector.values[row].Clear()
-                    vector.statuses[row] = missing
-                elif vector.values[row].WhichOneof("val") is None:
-                    vector.statuses[row] = FieldStatus.NULL_VALUE
+                    vector.statuses[row] = FieldStatus.NOT_FOUND if seconds == 0 else FieldStatus.OUTSIDE_MAX_AGE
+
+
+def _with_nulls(response: OnlineResponse) -> OnlineResponse:
+    """Says NULL_VALUE of a value that is none, where stock says PRESENT."""
+    for vector in response.proto.results:
+        for row, value in enumerate(vector.values):
+            if vector.statuses[row] == FieldStatus.PRESENT and value.WhichOneof("val") is None:
+                vector.statuses[row] = FieldStatus.NULL_VALUE
+    return response
