@@ -223,6 +223,7 @@ class Answer:
 
     Attributes:
         values: the request's keys, and every feature that was asked for.
+        echoed: the names of those keys.
         cells: what Redis held for each stored feature, where it may be served.
         row_statuses: of each stored feature's view.
         times: of the same, seconds and nanoseconds of the event; None where there is none.
@@ -230,6 +231,7 @@ class Answer:
 
     rows: int
     values: dict[str, list[Any]]
+    echoed: frozenset[str] = frozenset()
     cells: dict[str, Cells] = field(default_factory=dict)
     row_statuses: dict[str, Sequence[Status]] = field(default_factory=dict)
     times: dict[str, list[tuple[int, int] | None]] = field(default_factory=dict)
@@ -311,7 +313,7 @@ class Plan:
             replies: what the commands of the lookup gave, in their order.
             now_ns: the moment at which ages are judged, nanoseconds since 1970 UTC.
         """
-        answer = Answer(lookup.rows, dict(lookup.echoed))
+        answer = Answer(lookup.rows, dict(lookup.echoed), self.join_keys)
         by_layout, start = [], 0
         for keys, places in zip(lookup.keys, lookup.places, strict=True):
             found = replies[start : start + len(keys)]

@@ -122,7 +122,9 @@ def _plan_of(context: Any, project: str, full_names: bool, versioned: bool) -> P
     if len({*stored, *made, *request_data, *join_keys}) < len([*stored, *made, *request_data, *join_keys]):
         raise Unsupported("one name for two things")
     return Plan(
-        layouts=tuple(KeyLayout(project, *key, fields=tuple(asked)) for key, asked in fields.items()),
+        layouts=tuple(
+            KeyLayout(project, keys, columns, kinds, tuple(asked)) for (keys, columns, kinds), asked in fields.items()
+        ),
         views=tuple(views),
         on_demand=computed,
         join_keys=frozenset(join_keys) - _DUMMIES,

@@ -93,6 +93,9 @@ merchant_daily = _view(MERCHANT_DAILY)
 mcc_daily = _view(MCC_DAILY)
 VIEWS = (card_daily, card_last_state, account_daily, merchant_daily, mcc_daily)
 
+NULLABLE = {"null": "allowed"}
+"""Tags of a field of the request that may be null."""
+
 # Its merchant is no field of it: merchant_id is a key already, which on-demand views see, and Feast would take a name that
 # is both for request data alone, and find no merchant.
 request = RequestSource(
@@ -103,8 +106,8 @@ request = RequestSource(
         Field(name="amount_cents", dtype=Int64, description="Its amount, cents."),
         Field(name="card_present", dtype=Bool, description="The card was present."),
         Field(name="merchant_country", dtype=String, description="Country of the merchant, ISO 3166-1 alpha-2."),
-        Field(name="latitude", dtype=Float64, description="Degrees, or null."),
-        Field(name="longitude", dtype=Float64, description="Degrees, or null."),
+        Field(name="latitude", dtype=Float64, description="Degrees, or null.", tags=NULLABLE),
+        Field(name="longitude", dtype=Float64, description="Degrees, or null.", tags=NULLABLE),
         Field(name="utc_offset_minutes", dtype=Int64, description="Local time minus UTC, minutes."),
     ],
 )

@@ -1,0 +1,1 @@
+"""Serves online features over HTTP, straight from Redis: no registry, no lake."""

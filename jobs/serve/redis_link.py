@@ -1,0 +1,188 @@
+"""One connection to Redis that all requests share: commands go out as they come, replies come back in their order.
+
+redis-py opens the connection (TLS, login, database: all that a URL can say); from then on bytes go through hiredis alone.
+A link that breaks, or is too slow once, is thrown away, and the next request opens another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+import redis
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from jobs.common.services import reason_of
+from jobs.online.redis_client import address
+
+READ_BYTES = 1 << 18
+PAUSE_SECONDS = 0.1
+"""After a failure to connect, for so long every request is told so at once."""
+
+
+class RedisUnavailable(Exception):
+    """Redis did not answer in time, refused, or answered with an error; the text is one clause, without a login."""
+
+
+class RedisLink:
+    """Sends prepared commands to the server of a URL.
+
+    Args:
+        deadline: seconds that one call may take, connecting included.
+    """
+
+    def __init__(self, url: str, deadline: float) -> None:
+        self.deadline = deadline
+        self._service = f"Redis at {address(url)}"
+        once = Retry(NoBackoff(), 0)
+        self._pool = ConnectionPool.from_url(url, retry=once, socket_connect_timeout=deadline, socket_timeout=deadline)
+        self._open: _OpenLink | None = None
+        self._opening: asyncio.Task[_OpenLink] | None = None
+        self._failed_at, self._failure = -PAUSE_SECONDS, ""
+
+    async def call(self, packed: bytes, count: int) -> Sequence[Any]:
+        """The replies to some commands.
+
+        Args:
+            packed: the commands as they go over the wire.
+            count: how many they are.
+
+        Raises:
+            RedisUnavailable: within the deadline.
+        """
+        link = self._open
+        try:
+            async with asyncio.timeout(self.deadline):
+                if link is None or link.broken:
+                    link = await self._connected()
+                replies = await link.call(packed, count)
+        except TimeoutError:
+            self._give_up(link, "it does not answer in time")
+            raise RedisUnavailable(f"{self._service} did not answer within {self.deadline * 1000:.0f} ms") from None
+        except (redis.RedisError, OSError) as error:
+            reason = reason_of(str(error))
+            self._give_up(link, reason)
+            raise RedisUnavailable(f"{self._service} cannot be used: {reason}") from None
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise RedisUnavailable(f"{self._service} refuses: {reason_of(str(reply))}")
+        return replies
+
+    async def ping(self) -> None:
+        """Asks for a sign of life.
+
+        Raises:
+            RedisUnavailable: there is none.
+        """
+        await self.call(b"*1\r\n$4\r\nPING\r\n", 1)
+
+    async def close(self) -> None:
+        if self._opening:
+            self._opening.cancel()
+        if self._open:
+            await self._open.close()
+        await self._pool.disconnect()
+
+    async def _connected(self) -> _OpenLink:
+        """The link, opened by whoever comes first; the others wait for the same one."""
+        if time.monotonic() - self._failed_at < PAUSE_SECONDS:
+            raise redis.ConnectionError(self._failure)
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(_heard)
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> _OpenLink:
+        try:
+            connection = self._pool.make_connection()
+            async with asyncio.timeout(self.deadline):
+                await connection.connect()
+            self._open = _OpenLink(connection)
+            return self._open
+        except (TimeoutError, redis.RedisError, OSError) as error:
+            self._failed_at = time.monotonic()
+            self._failure = str(error) or "timed out"
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+            raise redis.ConnectionError(self._failure) from error
+        finally:
+            self._opening = None
+
+    def _give_up(self, link: _OpenLink | None, reason: str) -> None:
+        if link is not None:
+            link.break_off(reason)
+            if self._open is link:
+                self._open = None
+
+
+def _heard(task: asyncio.Task[_OpenLink]) -> None:
+    """Takes note of a failure that nobody waited for: all who did may have given up by then."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _OpenLink:
+    """An open connection, with those who wait for its replies."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.broken = False
+        assert connection._reader is not None
+        assert connection._writer is not None
+        self._reader, self._writer = connection._reader, connection._writer
+        self._parser = hiredis.Reader()
+        self._waiting: deque[tuple[asyncio.Future[list[Any]], int]] = deque()
+        self._replies: list[Any] = []
+        self._reading = asyncio.create_task(self._read())
+
+    def call(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
+        """Sends commands; the future is of their replies."""
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        if count == 0:
+            future.set_result([])
+            return future
+        self._waiting.append((future, count))
+        self._writer.write(packed)
+        return future
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._reader.read(READ_BYTES):
+                self._parser.feed(data)
+                while self._waiting:
+                    future, count = self._waiting[0]
+                    replies = self._replies
+                    while len(replies) < count and (reply := self._parser.gets()) is not False:
+                        replies.append(reply)
+                    if len(replies) < count:
+                        break
+                    self._waiting.popleft()
+                    self._replies = []
+                    if not future.done():
+                        future.set_result(replies)
+            self.break_off("connection closed by server")
+        except (OSError, hiredis.HiredisError) as error:
+            self.break_off(str(error))
+
+    def break_off(self, reason: str) -> None:
+        """Ends the connection, and tells all who wait."""
+        if self.broken:
+            return
+        self.broken = True
+        self._reading.cancel()
+        self._writer.close()
+        while self._waiting:
+            future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(redis.ConnectionError(reason))
+
+    async def close(self) -> None:
+        self.break_off("closed")
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reading
