@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ async def _serve(config: uvicorn.Config, settings: Settings, listener: socket.so
 
     link = RedisLink(settings.redis_url, settings.serve_deadline_ms / 1000)
     catalogue = Catalogue()
+    catalogue.warm_up()
     config.app = App(catalogue, link, Metrics(), settings.serve_batch_limit, settings.serve_as_of)
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -67,6 +69,7 @@ async def _serve(config: uvicorn.Config, settings: Settings, listener: socket.so
     structlog.get_logger().info("serving", host=host, port=port, services=catalogue.services)
     await server.serve(sockets=[listener])
     await link.close()
+    gc.unfreeze()  # libraries complain of what is left at the end
 
 
 class _Server(uvicorn.Server):
@@ -94,6 +97,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise JobError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Name another address with SERVE_HOST and SERVE_PORT."
+            f"Cannot listen on {host}:{port}: {reason}. Name another address with SERVE_HOST and SERVE_PORT."
         ) from None
