@@ -132,14 +132,19 @@ class _OpenLink:
     """An open connection, with those who wait for its replies."""
 
     def __init__(self, connection: Connection) -> None:
-        self.broken = False
+        self._connection = connection  # which closes what it has opened once nobody holds it
         assert connection._reader is not None
         assert connection._writer is not None
         self._reader, self._writer = connection._reader, connection._writer
         self._parser = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[list[Any]], int]] = deque()
         self._replies: list[Any] = []
+        self._broken = False
         self._reading = asyncio.create_task(self._read())
+
+    @property
+    def broken(self) -> bool:
+        return self._broken or self._writer.is_closing()
 
     def call(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
         """Sends commands; the future is of their replies."""
@@ -172,9 +177,9 @@ class _OpenLink:
 
     def break_off(self, reason: str) -> None:
         """Ends the connection, and tells all who wait."""
-        if self.broken:
+        if self._broken:
             return
-        self.broken = True
+        self._broken = True
         self._reading.cancel()
         self._writer.close()
         while self._waiting:

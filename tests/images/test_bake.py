@@ -19,6 +19,8 @@ from images import build, sizes
 ROOT = Path(__file__).resolve().parents[2]
 BAKE = (ROOT / "images" / "docker-bake.hcl").read_text(encoding="utf-8")
 JOBS = {"generate", "bronze", "features", "materialize", "verify"}
+PACKAGES = ("feature_repo", "feast_fast")
+"""Of this project, beside `jobs`."""
 STACK = {"airflow", "minio", "bucket"}
 SPARK_ONLY = {"spark.py", "class_archive.py", "java.py"}
 """Of jobs/common: in every image, since a job's version is a fingerprint of the whole package; imported by two."""
@@ -102,8 +104,8 @@ def needed(job: str) -> set[str]:
                 parts = module.split(".")
                 if parts[0] == "jobs" and (ROOT / "jobs" / parts[1]).is_dir():
                     waiting.append(f"jobs/{parts[1]}")
-                elif parts[0] == "feature_repo":
-                    waiting.append("feature_repo")
+                elif parts[0] in PACKAGES:
+                    waiting.append(parts[0])
     if "jobs/online" in seen:
         seen.add("feature_repo")  # jobs/online/repo.py reads feature_store.yaml and knows its classes by name
     return seen
@@ -172,7 +174,7 @@ def test_a_jobs_image_holds_the_libraries_that_it_imports(job: str) -> None:
                 continue
             for module in imports(path):
                 top = module.split(".")[0]
-                if top not in sys.stdlib_module_names and top not in ("jobs", "feature_repo"):
+                if top not in sys.stdlib_module_names and top not in ("jobs", *PACKAGES):
                     names = {re.sub(r"[-_.]+", "-", name).lower() for name in known[top]}
                     assert names & there, f"{path.relative_to(ROOT)} imports {module}"
 
