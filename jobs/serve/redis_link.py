@@ -22,9 +22,9 @@ from redis.backoff import NoBackoff
 from jobs.common.services import reason_of
 from jobs.online.redis_client import address
 
-READ_BYTES = 1 << 18
 PAUSE_SECONDS = 0.1
 """After a failure to connect, for so long every request is told so at once."""
+_LAST_LOOK_SECONDS = 0.001
 
 
 class RedisUnavailable(Exception):
@@ -57,12 +57,14 @@ class RedisLink:
         Raises:
             RedisUnavailable: within the deadline.
         """
-        link = self._open
+        link, loop = self._open, asyncio.get_running_loop()
+        late = loop.time() + self.deadline
         try:
-            async with asyncio.timeout(self.deadline):
-                if link is None or link.broken:
+            if link is None or link.broken:
+                link = None
+                async with asyncio.timeout_at(late):
                     link = await self._connected()
-                replies = await link.call(packed, count)
+            replies = await link.call(packed, count, late)
         except TimeoutError:
             self._give_up(link, "it does not answer in time")
             raise RedisUnavailable(f"{self._service} did not answer within {self.deadline * 1000:.0f} ms") from None
@@ -87,7 +89,7 @@ class RedisLink:
         if self._opening:
             self._opening.cancel()
         if self._open:
-            await self._open.close()
+            self._open.break_off("closed")
         await self._pool.disconnect()
 
     async def _connected(self) -> _OpenLink:
@@ -128,66 +130,77 @@ def _heard(task: asyncio.Task[_OpenLink]) -> None:
         task.exception()
 
 
-class _OpenLink:
+class _OpenLink(asyncio.Protocol):
     """An open connection, with those who wait for its replies."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection  # which closes what it has opened once nobody holds it
-        assert connection._reader is not None
         assert connection._writer is not None
-        self._reader, self._writer = connection._reader, connection._writer
+        self._transport = connection._writer.transport
         self._parser = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[list[Any]], int]] = deque()
         self._replies: list[Any] = []
         self._broken = False
-        self._reading = asyncio.create_task(self._read())
+        self._loop = asyncio.get_running_loop()
+        self._transport.set_protocol(self)
 
     @property
     def broken(self) -> bool:
-        return self._broken or self._writer.is_closing()
+        return self._broken or self._transport.is_closing()
 
-    def call(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Sends commands; the future is of their replies."""
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+    async def call(self, packed: bytes, count: int, late: float) -> list[Any]:
+        """Sends commands and waits for their replies.
+
+        Args:
+            late: the loop's time at which they are given up.
+        """
         if count == 0:
-            future.set_result([])
-            return future
+            return []
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting.append((future, count))
-        self._writer.write(packed)
-        return future
-
-    async def _read(self) -> None:
+        self._transport.write(packed)
+        timer = self._loop.call_at(late, self._expire, future)
         try:
-            while data := await self._reader.read(READ_BYTES):
-                self._parser.feed(data)
-                while self._waiting:
-                    future, count = self._waiting[0]
-                    replies = self._replies
-                    while len(replies) < count and (reply := self._parser.gets()) is not False:
-                        replies.append(reply)
-                    if len(replies) < count:
-                        break
-                    self._waiting.popleft()
-                    self._replies = []
-                    if not future.done():
-                        future.set_result(replies)
-            self.break_off("connection closed by server")
-        except (OSError, hiredis.HiredisError) as error:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _expire(self, future: asyncio.Future[list[Any]], last_look: bool = False) -> None:
+        """Gives a call up, but for a reply that lies there unread because the process itself was held up."""
+        if future.done():
+            return
+        if last_look:
+            future.set_exception(TimeoutError())
+        else:
+            self._loop.call_later(_LAST_LOOK_SECONDS, self._expire, future, True)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed(data)
+            while self._waiting:
+                future, count = self._waiting[0]
+                replies = self._replies
+                while len(replies) < count and (reply := self._parser.gets()) is not False:
+                    replies.append(reply)
+                if len(replies) < count:
+                    return
+                self._waiting.popleft()
+                self._replies = []
+                if not future.done():
+                    future.set_result(replies)
+        except hiredis.HiredisError as error:
             self.break_off(str(error))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.break_off(str(error or "connection closed by server"))
 
     def break_off(self, reason: str) -> None:
         """Ends the connection, and tells all who wait."""
         if self._broken:
             return
         self._broken = True
-        self._reading.cancel()
-        self._writer.close()
+        self._transport.abort()
         while self._waiting:
             future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(redis.ConnectionError(reason))
-
-    async def close(self) -> None:
-        self.break_off("closed")
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reading
