@@ -239,6 +239,8 @@ class Answer:
     def statuses(self, name: str) -> list[Status]:
         """Why each value of a column is what it is."""
         values, rows = self.values[name], self.row_statuses.get(name)
+        if rows is not None and None not in values:
+            return list(rows)
         if rows is None:
             return [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
         return [

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote
 import structlog
 from pydantic_core import from_json, to_json
 
-from feast_fast.plan import Answer, Plan, Unsupported
+from feast_fast.plan import Answer, Plan, Status, Unsupported
 from jobs.online.reader import STATUSES
 from jobs.serve.catalogue import Catalogue, Refusal
 from jobs.serve.metrics import CONTENT_TYPE, Metrics
@@ -31,6 +31,8 @@ BODY_BYTES = 16 << 20
 _JSON = b"application/json"
 _FEATURES, _CARD = "/features", "/features/"
 _FIELDS = {"cards", "features", "service", "request", "as_of"}
+_WORDS = ("", *(str(STATUSES[status]) for status in sorted(Status)))
+"""Of a status by its number; to look an Enum up in a dict costs more than all else in a value's way."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -212,10 +214,10 @@ def _request_rows(given: Any, cards: int) -> Sequence[Mapping[str, Any]]:
     raise Refusal(422, '"request" must be an object, for all cards alike, or a list of as many objects as cards.')
 
 
-def _statuses(answer: Answer) -> dict[str, list[Any]]:
+def _statuses(answer: Answer) -> dict[str, list[str]]:
     """The statuses of the features, not of the request's own keys."""
     return {
-        name: [STATUSES[status] for status in answer.statuses(name)]
+        name: [_WORDS[status] for status in answer.statuses(name)]
         for name in answer.values
         if name not in answer.echoed
     }

@@ -39,7 +39,7 @@ class Metrics:
         self._failures = Counter("fti_serve_redis_failures", "Requests that Redis failed.", registry=registry)
         self._up = Gauge("fti_serve_redis_up", "Whether Redis answered last time: 1 or 0.", registry=registry)
         values = Counter("fti_serve_values", "Values by status.", ["status"], registry=registry)
-        self._values = {status: values.labels(status) for status in Status}
+        self._values = {str(status): values.labels(status) for status in Status}
         self._by_endpoint: dict[str, Histogram] = {}
         self._by_code: dict[tuple[str, int], Counter] = {}
         self.observe_cards, self.observe_redis = cards.observe, redis_seconds.observe
@@ -60,7 +60,7 @@ class Metrics:
         self._failures.inc()
         self._up.set(0)
 
-    def served(self, statuses: Iterable[Status]) -> None:
+    def served(self, statuses: Iterable[str]) -> None:
         for status, count in Tally(statuses).items():
             self._values[status].inc(count)
 
