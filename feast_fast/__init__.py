@@ -1,1 +1,1 @@
-"""A fast online path for Feast on Redis: the bytes that stock Feast stores, without an object for each value."""
+"""Feast to Redis without a Python object per value: a batch engine and an online store by class path. See README.md."""
