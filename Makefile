@@ -38,6 +38,10 @@ features: $(READY) ## Show a card's online features after a demo: CARD=...
 	@if [ -z "$(CARD)" ]; then echo 'Name a card: make features CARD=... (the demo shows two at its end).' >&2; exit 2; fi
 	@$(BIN)/python -m embedded.features --card "$(CARD)"
 
+.PHONY: serve
+serve: $(READY) ## Serve the demo's features over HTTP until Ctrl-C [PORT=8090]
+	@$(BIN)/python -m embedded.serve $(if $(PORT),--port "$(PORT)")
+
 ##@ Containers
 
 .PHONY: engine

@@ -17,7 +17,7 @@ from jobs.common.products import PRODUCTS, REQUEST_FEATURES, Feature, Product
 from jobs.common.settings import Settings
 
 REFERENCE = Path(__file__).with_name("reference")
-JOBS = ("generate", "bronze", "features", "materialize", "verify", "verify.show")
+JOBS = ("generate", "bronze", "features", "materialize", "verify", "verify.show", "serve")
 _NOTE = "<!-- Written by `make docs`. Edit the source named below instead. -->\n"
 
 

@@ -11,6 +11,7 @@ true just before each transaction is in the lake's ``tx_features``.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,15 @@ def _field(feature: Feature) -> Field:
     return Field(name=feature.name, dtype=_TYPES[feature.type], description=feature.description)
 
 
+def _bare_fields(features: Sequence[Feature]) -> list[Field]:
+    """Fields as the registry keeps those of an on-demand view: without words.
+
+    A service keeps its own copy of them, with the words. The two must be equal, or Feast finds that the view lacks
+    every feature of the service, and does not serve it by name.
+    """
+    return [Field(name=feature.name, dtype=_TYPES[feature.type]) for feature in features]
+
+
 def _view(product: Product) -> FeatureView:
     entity = next(entity for entity in ENTITIES if entity.join_key == product.key)
     return FeatureView(
@@ -83,20 +93,26 @@ merchant_daily = _view(MERCHANT_DAILY)
 mcc_daily = _view(MCC_DAILY)
 VIEWS = (card_daily, card_last_state, account_daily, merchant_daily, mcc_daily)
 
+NULLABLE = {"null": "allowed"}
+"""Tags of a field of the request that may be null."""
+
+# Its merchant is no field of it: merchant_id is a key already, which on-demand views see, and Feast would take a name that
+# is both for request data alone, and find no merchant.
 request = RequestSource(
     name="transaction",
-    description="The transaction that is being judged.",
+    description="The transaction that is being judged, beside its card, account, merchant and category.",
     schema=[
         Field(name="event_time_us", dtype=Int64, description="Its time, µs since 1970 UTC."),
         Field(name="amount_cents", dtype=Int64, description="Its amount, cents."),
-        Field(name="merchant_id", dtype=String, description="Its merchant."),
         Field(name="card_present", dtype=Bool, description="The card was present."),
         Field(name="merchant_country", dtype=String, description="Country of the merchant, ISO 3166-1 alpha-2."),
-        Field(name="latitude", dtype=Float64, description="Degrees, or null."),
-        Field(name="longitude", dtype=Float64, description="Degrees, or null."),
+        Field(name="latitude", dtype=Float64, description="Degrees, or null.", tags=NULLABLE),
+        Field(name="longitude", dtype=Float64, description="Degrees, or null.", tags=NULLABLE),
         Field(name="utc_offset_minutes", dtype=Int64, description="Local time minus UTC, minutes."),
     ],
 )
+REQUEST_KEYS = (merchant.join_key,)
+"""Keys that the features of a request read as facts of the transaction, whether or not anything is stored of them."""
 
 
 def compute_request_features(inputs: dict) -> dict:
@@ -113,13 +129,13 @@ class DeclaredTransformation(PythonTransformation):
     """Features are as declared: Feast would run the code on made-up values and read types off the results."""
 
     def infer_features(self, random_input: dict[str, Any], singleton: bool | None = False) -> list[Field]:
-        return [_field(feature) for feature in REQUEST_FEATURES]
+        return _bare_fields(REQUEST_FEATURES)
 
 
 request_features = OnDemandFeatureView(
     name="request_features",
     sources=[card_last_state, card_daily, mcc_daily, request],
-    schema=[_field(feature) for feature in REQUEST_FEATURES],
+    schema=_bare_fields(REQUEST_FEATURES),
     mode="python",
     feature_transformation=DeclaredTransformation(udf=_UDF, udf_string=inspect.getsource(compute_request_features)),
     description=(

@@ -10,13 +10,24 @@ from embedded.redis_server import _free_port as free_port
 
 
 class Proxy:
-    """Passes connections on to a port of loopback, until it is cut: then it refuses new ones and drops the old."""
+    """Passes connections on to a port of loopback, until it is cut: then it refuses new ones and drops the old.
+
+    Frozen, it takes connections and bytes and passes nothing on, as a server does that is stopped or starved.
+    """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = free_port()
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
+        self._flowing = threading.Event()
+        self._flowing.set()
+
+    def freeze(self) -> None:
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
 
     def mend(self) -> None:
         """Listens, from now on."""
@@ -45,12 +56,13 @@ class Proxy:
                 server = socket.create_connection(("127.0.0.1", self.target))
                 self._open += [client, server]
                 for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=_pump, args=(source, sink, self._flowing), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, flowing: threading.Event) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
+            flowing.wait()
             sink.sendall(data)
     _end(source)
     _end(sink)

@@ -8,6 +8,7 @@ needed where the machine or the pod has an identity.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -47,6 +48,16 @@ class Settings(BaseSettings):
     spark_conf: str | None = Field(
         None, description="Further Spark settings of these jobs, a line `name=value` each; they win over the jobs' own."
     )
+    serve_host: str = Field("0.0.0.0", description="Address at which the service of features listens.")
+    serve_port: int = Field(8090, description="Its port.", ge=1, le=65535)
+    serve_deadline_ms: int = Field(
+        200, description="Milliseconds for which it waits for Redis before it answers 503.", ge=1, le=60_000
+    )
+    serve_batch_limit: int = Field(1_000, description="The most cards in one request to it.", ge=1, le=100_000)
+    serve_as_of: datetime | None = Field(
+        None,
+        description="The moment at which it judges the age of values where a request names none, ISO 8601. Unset: now. For data of the past, such as the demo's.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`: one object a line; `text`: for a person; `auto`: text on a terminal."
     )
@@ -57,6 +68,11 @@ class Settings(BaseSettings):
         if value is not None and not _is_address(value, ("http", "https")):
             raise ValueError("must start with http:// or https:// and name a host")
         return value
+
+    @field_validator("serve_as_of")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
     @field_validator("spark_conf")
     @classmethod

@@ -15,11 +15,10 @@ from typing import Any
 
 from feast import FeatureService, FeatureStore
 from feast.errors import FeastObjectNotFoundException
-from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
-from feast.protos.feast.types.Value_pb2 import Value
 
+from feast_fast import plan
+from feast_fast.reads import AS_OF, answer_of
 from jobs.common.errors import WrongCall
-from jobs.online.redis_online_store import AS_OF
 from jobs.online.repo import registry_address
 
 
@@ -43,12 +42,13 @@ class Column:
     statuses: list[Status]
 
 
-_STATUSES = {
-    FieldStatus.PRESENT: Status.PRESENT,
-    FieldStatus.NULL_VALUE: Status.NULL,
-    FieldStatus.NOT_FOUND: Status.NOT_FOUND,
-    FieldStatus.OUTSIDE_MAX_AGE: Status.OUTSIDE_MAX_AGE,
+STATUSES = {
+    plan.Status.PRESENT: Status.PRESENT,
+    plan.Status.NULL_VALUE: Status.NULL,
+    plan.Status.NOT_FOUND: Status.NOT_FOUND,
+    plan.Status.OUTSIDE_MAX_AGE: Status.OUTSIDE_MAX_AGE,
 }
+"""The plug-in's words in the project's."""
 
 
 class OnlineReader:
@@ -74,7 +74,7 @@ class OnlineReader:
         token = AS_OF.set(as_of)
         try:
             wanted = self._service(features) if isinstance(features, str) else list(features)
-            response = self.store.get_online_features(wanted, [dict(row) for row in rows]).proto
+            response = self.store.get_online_features(wanted, [dict(row) for row in rows])
         except FeastObjectNotFoundException as error:
             registry = registry_address(self.store.config.registry.path)
             raise WrongCall(
@@ -82,28 +82,14 @@ class OnlineReader:
             ) from None
         finally:
             AS_OF.reset(token)
-        names = response.metadata.feature_names.val
-        keys = {key for row in rows for key in row}
-        return {name: _column(vector) for name, vector in zip(names, response.results, strict=True) if name not in keys}
+        answer, keys = answer_of(response), {key for row in rows for key in row}
+        return {
+            name: Column(values, [STATUSES[status] for status in answer.statuses(name)])
+            for name, values in answer.values.items()
+            if name not in keys
+        }
 
     def _service(self, name: str) -> FeatureService:
         if name not in self._services:  # Feast parses it anew on every call
             self._services[name] = self.store.get_feature_service(name)
         return self._services[name]
-
-
-def _column(vector: Any) -> Column:
-    values = [_python(value) for value in vector.values]
-    statuses = [
-        Status.NULL if value is None and status == FieldStatus.PRESENT else _STATUSES[status]
-        for value, status in zip(values, vector.statuses, strict=True)
-    ]
-    return Column(values, statuses)
-
-
-def _python(value: Value) -> Any:
-    kind = value.WhichOneof("val")
-    if kind is None:
-        return None
-    held = getattr(value, kind)
-    return list(held.val) if kind.endswith("_list_val") else held

@@ -22,6 +22,7 @@ THE_CLUSTERS = (
     "helm ",
     *(f"make {verb}" for verb in ("kind-", "run ", "card", "logs ", "status", "doctor")),
 )
+THE_SERVICES = ("localhost:8090", "jobs.serve")
 NEW_CODE = ("jobs.volume",)
 """Of a page that has a test of its own."""
 
@@ -41,6 +42,7 @@ def left_out(text: str) -> str | None:
         (THE_READERS_OWN, "not run, needs the reader's own"),
         (THE_CLUSTERS, "left to make e2e-kind"),
         (THE_STACKS, "left to make e2e-compose"),
+        (THE_SERVICES, "left to tests/serve"),
         (NEW_CODE, "left to its own test"),
         (("make ",), "called by .ci/run itself"),
     ):

