@@ -216,10 +216,7 @@ def _fixed(column: Array, kind: int) -> Array:
     absent = np.isnan(numbers)
     if column.null_count:
         absent |= _nulls(column)
-    if absent.any():
-        kept = np.ascontiguousarray(numbers[~absent])
-    else:
-        kept = np.ascontiguousarray(numbers)
+    kept = np.ascontiguousarray(numbers[~absent] if absent.any() else numbers)
     tag = _tag(kind, wire)
     matrix = np.empty((len(kept), len(tag) + kept.itemsize), np.uint8)
     matrix[:, : len(tag)] = np.frombuffer(tag, np.uint8)
@@ -322,7 +319,9 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
         if column.null_count:
             raise ValueError(f"A row has no {name}, which is a join key.")
         if not _fits(column.type, kind):
-            raise ValueError(f"The join key {name} is declared as type {kind} of Feast, and its column is {column.type}.")
+            raise ValueError(
+                f"The join key {name} is declared as type {kind} of Feast, and its column is {column.type}."
+            )
         if kind in (STRING, BYTES):
             body = binary(column)
         else:

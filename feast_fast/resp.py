@@ -25,6 +25,6 @@ def commands(rows: int, arguments: Sequence[bytes | Sequence[Any]]) -> Any:
             parts.append(bulk(argument))
             continue
         pieces = argument if isinstance(argument, list) else [argument]
-        size = sum(len(piece) if isinstance(piece, bytes) else lengths_of(piece) for piece in pieces)
-        parts += [by_length(size, lambda length: b"$%d\r\n" % length), *pieces, b"\r\n"]
+        sizes: Any = sum(len(piece) if isinstance(piece, bytes) else lengths_of(piece) for piece in pieces)
+        parts += [by_length(sizes, lambda length: b"$%d\r\n" % length), *pieces, b"\r\n"]
     return joined(parts, rows)

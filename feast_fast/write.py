@@ -171,7 +171,9 @@ class Writer:
             if not lost:
                 return written
             keys, batch, held = keys.take(lost), batch.take(pa.array(lost)), None
-        raise redis.RedisError(f"{len(batch)} rows of {self._layout.view} lost the race for their keys {_ROUNDS} times.")
+        raise redis.RedisError(
+            f"{len(batch)} rows of {self._layout.view} lost the race for their keys {_ROUNDS} times."
+        )
 
     def _due(self, batch: pa.RecordBatch, held: list[bytes | None]) -> np.ndarray:
         """Stock Feast's rule to the letter: what is from 1970 or before is no timestamp to it."""
