@@ -158,7 +158,8 @@ def value_cells(column: Array, kind: int) -> Array:
         column = column.dictionary_decode()
     if kind in _LIST_OF and _is_list(column.type):
         elements = column.flatten()
-        if elements.null_count == 0 and _fits(elements.type, _LIST_OF[kind]):
+        exact = not pa.types.is_timestamp(elements.type) or elements.type.unit != "ns"  # stock takes their number for seconds
+        if elements.null_count == 0 and exact and _fits(elements.type, _LIST_OF[kind]):
             return _lists(column, elements, kind)
     elif kind not in _LIST_OF and _fits(column.type, kind):
         return _scalars(column, kind)
@@ -237,7 +238,10 @@ def _lists(column: Array, elements: Array, kind: int) -> Array:
         held = np.ascontiguousarray(elements.to_numpy(zero_copy_only=False).astype(_FIXED[inner][0]))
         body, packed = cells(held, starts * held.itemsize), True
     elif inner in _VARINT:
-        body, packed = varints(_integers(elements, inner)), True
+        numbers = _integers(elements, inner)
+        if pa.types.is_timestamp(elements.type):  # in lists stock cuts off the fraction, alone it rounds down
+            numbers += (numbers < 0) & (elements.cast(pa.int64()).to_numpy() % _PER_SECOND[elements.type.unit] != 0)
+        body, packed = varints(numbers), True
     else:
         texts = binary(elements)
         body, packed = joined([varints(lengths_of(texts), _tag(1, 2)), texts], len(texts)), False
