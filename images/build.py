@@ -26,7 +26,7 @@ from images.sizes import Image, inspect, largest, table, total, unique
 
 ROOT = Path(__file__).resolve().parents[1]
 BAKE = "images/docker-bake.hcl"
-SOURCES = ("dags", "feature_repo", "images", "jobs", "requirements", ".dockerignore")
+SOURCES = ("dags", "feast_fast", "feature_repo", "images", "jobs", "requirements", ".dockerignore")
 """What can change an image; `images/offline` has its own."""
 ENV_FILE = ROOT / "compose" / ".env"
 LOG = ROOT / ".tools" / "images.log"

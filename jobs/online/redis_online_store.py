@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from pydantic import ConfigDict
 from redis import asyncio as redis_asyncio
 
+from feast_fast.store import FastRedisOnlineStore, FastRedisOnlineStoreConfig
 from jobs.online.redis_client import CONNECTION, open_client
 
 AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
@@ -27,8 +27,8 @@ AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)
 _NOT_FOUND, _OUTSIDE_MAX_AGE, _NULL = FieldStatus.NOT_FOUND, FieldStatus.OUTSIDE_MAX_AGE, FieldStatus.NULL_VALUE
 
 
-class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Stock's settings, with ``url`` in place of ``connection_string``.
+class RedisUrlOnlineStoreConfig(FastRedisOnlineStoreConfig):
+    """The plug-in's settings, and stock's, with ``url`` in place of ``connection_string``.
 
     Attributes:
         patient: waits out a restart of the server, as a job must; a service would rather hear of it.
@@ -43,8 +43,8 @@ class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
     patient: bool = False
 
 
-class RedisUrlOnlineStore(RedisOnlineStore):
-    """``RedisOnlineStore`` that answers NOT_FOUND for what was never written and OUTSIDE_MAX_AGE past a view's ttl."""
+class RedisUrlOnlineStore(FastRedisOnlineStore):
+    """``FastRedisOnlineStore`` that answers NOT_FOUND for what was never written and OUTSIDE_MAX_AGE past a view's ttl."""
 
     def _get_client(self, online_store_config: Any) -> Any:
         if self._client is None:
