@@ -158,7 +158,9 @@ def value_cells(column: Array, kind: int) -> Array:
         column = column.dictionary_decode()
     if kind in _LIST_OF and _is_list(column.type):
         elements = column.flatten()
-        exact = not pa.types.is_timestamp(elements.type) or elements.type.unit != "ns"  # stock takes their number for seconds
+        exact = (
+            not pa.types.is_timestamp(elements.type) or elements.type.unit != "ns"
+        )  # stock takes their number for seconds
         if elements.null_count == 0 and exact and _fits(elements.type, _LIST_OF[kind]):
             return _lists(column, elements, kind)
     elif kind not in _LIST_OF and _fits(column.type, kind):

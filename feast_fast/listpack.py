@@ -49,6 +49,22 @@ def _tail(size: int) -> bytes:
     return bytes([first, *(0x80 | group for group in rest)])
 
 
+def strings(entries: bytes) -> list[bytes]:
+    """The strings of a row's entries."""
+    found, at = [], 0
+    while at < len(entries):
+        first = entries[at]
+        if first < 0xC0:
+            size, head = first & 0x3F, 1
+        elif first < 0xF0:
+            size, head = (first & 0x0F) << 8 | entries[at + 1], 2
+        else:
+            size, head = struct.unpack_from("<I", entries, at + 1)[0], 5
+        found.append(entries[at + head : at + head + size])
+        at += head + size + len(_tail(size))
+    return found
+
+
 def payloads(entries: Any, count: int) -> list[Part]:
     """``DUMP`` payloads in two pieces: the rest, and the checksum.
 

@@ -98,8 +98,7 @@ class Wire:
         if not self._greeted and not self._sent:
             self._connection.send_packed_command([self._greeting], check_health=False)
             (said,) = self._read(1)
-            if isinstance(said, hiredis.ReplyError):
-                raise redis.ResponseError(str(said))
+            check([said])
             self._greeted = True
         for commands, _ in list(self._flying)[self._sent :]:
             self._connection.send_packed_command([commands], check_health=False)
@@ -200,3 +199,14 @@ class Lines:
             return self._client.execute_command(*arguments)
         except redis.ResponseError as error:
             return hiredis.ReplyError(str(error))
+
+
+def check(replies: Iterable[Any]) -> None:
+    """
+    Raises:
+        redis.ResponseError: one of the replies is an error.
+    """
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            said = str(reply)
+            raise redis.exceptions.NoPermissionError(said) if said.startswith("NOPERM") else redis.ResponseError(said)

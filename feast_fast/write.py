@@ -17,8 +17,9 @@ import redis
 
 from feast_fast.cells import joined, stamps
 from feast_fast.layout import Layout, hset, restore
+from feast_fast.listpack import strings
 from feast_fast.resp import bulk, commands
-from feast_fast.wire import Lines, Request
+from feast_fast.wire import Lines, Request, check
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ class Writer:
             self._mostly_new = 2 * replies.count(None) >= len(replies)
             return self._settle(line, keys, batch, replies)
         left = [row for row, reply in enumerate(replies) if isinstance(reply, hiredis.ReplyError)]
-        self._may_restore &= may_restore([replies[row] for row in left])
+        if self._may_restore:
+            self._may_restore = may_restore([replies[row] for row in left])
         self._mostly_new = 2 * len(left) <= len(replies)
         if not left:
             return batch.num_rows
@@ -218,14 +220,33 @@ def replace_whole(client: Any, rows: Iterable[tuple[Any, Any, int]], ttl_seconds
     def opened() -> Iterator[Request]:
         for keys, entries, count in rows:
             if len(keys):
-                yield Request(keys, restore(keys, entries, count, ttl_seconds, replace=True))
+                yield Request(keys, restore(keys, entries, count, ttl_seconds, replace=True), rows=entries)
 
-    with Lines(client) as stream:
+    told = False
+    with Lines(client) as stream, Lines(client) as line:
         for request, replies in stream.ask(ahead(opened())):
-            check(replies)
+            refused = [row for row, reply in enumerate(replies) if isinstance(reply, hiredis.ReplyError)]
+            if refused and not told:
+                told = not may_restore(replies[row] for row in refused)
+            if refused:
+                check(reply for reply in replies if not str(reply).startswith(_NO_RESTORE))
+                keys, entries = request.keys.take(refused), request.rows.take(refused)
+                for _, answers in line.ask([_replace_by_hset(keys, entries, ttl_seconds)]):
+                    check(answers)
+                    check(answer for answer in answers if isinstance(answer, list) for answer in answer)
             result.rows += len(request.keys)
             result.written += len(request.keys)
     return result
+
+
+def _replace_by_hset(keys: Any, entries: Any, ttl_seconds: int | None) -> Request:
+    """The same as a transaction a row, for a user without RESTORE."""
+    sent = []
+    for key, packed in zip(keys.to_pylist(), entries.to_pylist(), strict=True):
+        steps: list[tuple[Any, ...]] = [("MULTI",), ("UNLINK", key), ("HSET", key, *strings(packed))]
+        steps += [("EXPIRE", key, ttl_seconds)] if ttl_seconds else []
+        sent.append(b"".join(map(hiredis.pack_command, (*steps, ("EXEC",)))))
+    return Request(keys, pa.array(sent, pa.large_binary()), each=5 if ttl_seconds else 4)
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
@@ -238,17 +259,6 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
             yield item
 
 
-def check(replies: Iterable[Any]) -> None:
-    """
-    Raises:
-        redis.ResponseError: one of the replies is an error.
-    """
-    for reply in replies:
-        if isinstance(reply, hiredis.ReplyError):
-            said = str(reply)
-            raise redis.exceptions.NoPermissionError(said) if said.startswith("NOPERM") else redis.ResponseError(said)
-
-
 def may_restore(errors: Iterable[Any]) -> bool:
     """Whether the server takes RESTORE, by its errors; says so when it does not.
 
@@ -259,7 +269,7 @@ def may_restore(errors: Iterable[Any]) -> bool:
     if not others:
         return True
     check(error for error in others if not str(error).startswith(_NO_RESTORE))
-    logger.warning("Redis takes no RESTORE from this user (%s): new keys are written by HSET, more slowly.", others[0])
+    logger.warning("Redis takes no RESTORE from this user (%s): it is written by HSET, more slowly.", others[0])
     return False
 
 

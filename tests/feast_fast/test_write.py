@@ -6,7 +6,6 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import hiredis
 import pyarrow as pa
 import pytest
 import redis
@@ -180,7 +179,9 @@ def test_a_user_without_restore(
     whole: bool, client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """RESTORE is a dangerous command by Redis' own list, so a user may lack it."""
-    client.acl_setuser("w", enabled=True, passwords=["+a,b c@:/1"], keys=["*"], categories=["+@all"], commands=["-restore"])
+    client.acl_setuser(
+        "w", enabled=True, passwords=["+a,b c@:/1"], keys=["*"], categories=["+@all"], commands=["-restore"]
+    )
     try:
         user = redis.Redis.from_url(redis_url, username="w", password="a,b c@:/1")
         write_stock(redis_url, OTHER, rows(("a", 7, NOON), view=OTHER))
@@ -248,9 +249,3 @@ def test_an_error_within_the_batches_is_the_caller_s(client: redis.Redis) -> Non
     with pytest.raises(OSError, match="the source is gone"):
         Writer(client, LAYOUT).write(batches())
     assert client.ping()
-
-
-def test_hiredis_knows_its_errors_from_values() -> None:
-    reader = hiredis.Reader()
-    reader.feed(b"-BUSYKEY there\r\n")
-    assert isinstance(reader.gets(), hiredis.ReplyError)
