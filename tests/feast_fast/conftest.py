@@ -14,7 +14,7 @@ import pytest
 import redis
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from feast.types import FeastType, String
+from feast.types import FeastType
 from feast.utils import _convert_arrow_to_proto
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -115,6 +115,3 @@ def cards(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | Non
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
     return str(path)
-
-
-__all__ = ["String"]
