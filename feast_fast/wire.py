@@ -194,9 +194,9 @@ class Lines:
         row, number = divmod(at, request.each)
         reader = hiredis.Reader()
         reader.feed(request.commands[row].as_py())
-        arguments = [reader.gets() for _ in range(request.each)][number]
+        name, *arguments = [reader.gets() for _ in range(request.each)][number]
         try:
-            return self._client.execute_command(*arguments)
+            return self._client.execute_command(name.decode(), *arguments)
         except redis.ResponseError as error:
             return hiredis.ReplyError(str(error))
 
