@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     feast_registry_url: str | None = Field(
         None, description="SQLAlchemy URL of the Feast registry, such as `sqlite:////folder/registry.db`."
     )
+    online_loader: Literal["fast", "stock"] = Field(
+        "fast",
+        description="What loads the online store: `fast`, the plug-in `feast_fast`, or `stock` Feast's own engine.",
+    )
     spark_master: str = Field(
         "local[2]",
         description="Spark master of the bronze and features jobs. `local[*]` takes all cores, and half a gigabyte for each.",

@@ -8,17 +8,20 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import redis
 
+import feast_fast
+from feast_fast.absent import sweep
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError
 from jobs.common.lake import Lake, Manifest, event_partition
 from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.version import JOBS, code_version
-from jobs.materialize.online_keys import entity_key, sweep
+from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
 from jobs.online.loaded import Loaded, read_marker, remove_marker, write_marker
 from jobs.online.redis_client import connect, redis_errors, server_id
 from jobs.online.repo import REPO, holds_views, open_store, registry_errors, registry_url, repo_settings
@@ -44,7 +47,7 @@ def command(context: JobContext) -> Mapping[str, Any]:
     repo = repo_settings()
     project: str = repo["project"]
     version = loader_version()
-    loaded = Loaded(state.fingerprint(version), state.day.isoformat())
+    loaded = Loaded(state.fingerprint(version, settings.online_loader), state.day.isoformat())
     client = connect(settings.redis_url)
 
     with redis_errors(settings.redis_url), registry_errors(registry):
@@ -66,8 +69,12 @@ def command(context: JobContext) -> Mapping[str, Any]:
 def loader_version() -> str:
     """Twelve hex digits over the code that decides what goes online: this job, the feature repo, the way between them."""
     sha = hashlib.sha256(code_version("materialize", "online").encode())
-    repo = sorted(path for path in REPO.iterdir() if path.suffix in (".py", ".yaml"))
-    for source in (*repo, JOBS / "common" / "products.py"):  # the views are made from the products: ttl, types, words
+    plugin = Path(feast_fast.__file__).parent
+    sources = sorted(path for path in (*REPO.iterdir(), *plugin.iterdir()) if path.suffix in (".py", ".yaml"))
+    for source in (
+        *sources,
+        JOBS / "common" / "products.py",
+    ):  # the views are made from the products: ttl, types, words
         sha.update(source.name.encode() + source.read_bytes().replace(b"\r\n", b"\n"))
     return sha.hexdigest()[:12]
 
@@ -131,8 +138,8 @@ def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State
     removed = 0
     for join_key, products in by_key.items():
         live = {product.name: _live_keys(project, lake, product, state) for product in products}
-        features = {product.name: [feature.name for feature in product.features] for product in products}
-        swept = sweep(client, project, join_key, live, features)
+        fields = {product.name: _fields(product) for product in products}
+        swept = sweep(client, project, [join_key], live, fields)
         removed += swept.removed
         for name, count in swept.kept.items():
             if count != state.manifests[name].rows:
@@ -140,6 +147,10 @@ def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State
                     f"{name} has {count} keys online and {state.manifests[name].rows} rows in silver of {state.day}. Does Redis evict keys (maxmemory-policy), or does another job write to it?"
                 )
     return removed
+
+
+def _fields(product: Product) -> list[bytes]:
+    return [timestamp_field(product.name), *(feature_field(product.name, f.name) for f in product.features)]
 
 
 def _live_keys(project: str, lake: Lake, product: Product, state: State) -> set[bytes]:

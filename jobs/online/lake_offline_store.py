@@ -19,6 +19,7 @@ from typing import Any, Literal
 import ibis
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 from feast import RepoConfig
 from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
@@ -91,6 +92,11 @@ class LakeRetrievalJob(IbisRetrievalJob):
 
 class LakeOfflineStore(DuckDBOfflineStore):
     """``DuckDBOfflineStore`` with another reader."""
+
+    @staticmethod
+    def open_dataset(config: RepoConfig, data_source: DataSource, start: datetime, end: datetime) -> ds.Dataset:
+        """The partitions that can hold rows of ``[start, end]``; ``feast_fast`` reads them straight, in batches."""
+        return _open_dataset(config, data_source, start, end)
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -188,10 +194,14 @@ def _reader(config: RepoConfig, start: datetime | None, end: datetime | None) ->
 def _read_lake(
     source: DataSource, repo_path: str, *, config: RepoConfig, start: datetime | None, end: datetime | None
 ) -> Table:
+    return ibis.memtable(_open_dataset(config, source, start, end))
+
+
+def _open_dataset(config: RepoConfig, source: DataSource, start: datetime | None, end: datetime | None) -> ds.Dataset:
     lake = _open_lake(config.offline_store.lake_uri)
     product = _BY_DATASET[_dataset(source)]
     days = [partition_day(name) for name in partitions_between(product, lake.partitions(product.dataset), start, end)]
-    return ibis.memtable(read_partitions(lake, product, days))
+    return read_partitions(lake, product, days)
 
 
 def _dataset(source: DataSource | None) -> str:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from pydantic import ConfigDict
 from redis import asyncio as redis_asyncio
 
 from feast_fast.reads import FastReads
+from feast_fast.store import FastRedisOnlineStore, FastRedisOnlineStoreConfig
 from jobs.online.redis_client import CONNECTION, open_client
 
 
-class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Stock's settings, with ``url`` in place of ``connection_string``.
+class RedisUrlOnlineStoreConfig(FastRedisOnlineStoreConfig):
+    """The plug-in's settings, and stock's, with ``url`` in place of ``connection_string``.
 
     Attributes:
         patient: waits out a restart of the server, as a job must; a service would rather hear of it.
@@ -36,8 +36,8 @@ class RedisUrlOnlineStoreConfig(RedisOnlineStoreConfig):
     patient: bool = False
 
 
-class RedisUrlOnlineStore(FastReads, RedisOnlineStore):
-    """``RedisOnlineStore`` by URL, read by ``FastReads``."""
+class RedisUrlOnlineStore(FastReads, FastRedisOnlineStore):
+    """``FastRedisOnlineStore`` by URL, read by ``FastReads``."""
 
     def _get_client(self, online_store_config: Any) -> Any:
         if self._client is None:

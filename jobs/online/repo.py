@@ -95,6 +95,8 @@ def open_store(settings: Settings, lake: Lake, patient: bool = False) -> Any:
     variables = {"FEAST_REGISTRY_URL": url, "LAKE_URI": lake.uri, "REDIS_URL": settings.redis_url}
     config = _filled(repo_settings(), variables)
     config["online_store"]["patient"] = patient
+    if settings.online_loader == "stock":
+        config["batch_engine"] = {"type": "local"}
     store = FeatureStore(config=RepoConfig(**config, repo_path=REPO))
     with registry_errors(url):
         store.registry.refresh(store.project)

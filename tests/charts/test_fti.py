@@ -356,6 +356,7 @@ def test_a_store_named_by_its_pods_is_in_the_releases_namespace_for_the_jobs_too
 def test_the_settings_of_the_users_reach_the_jobs_as_text() -> None:
     given = settings_of(installed("full"))
     assert (given["SPARK_DRIVER_MEMORY"], given["OMP_NUM_THREADS"], given["PYTHONUNBUFFERED"]) == ("1g", "2", "true")
+    assert given["ONLINE_LOADER"] == "stock"
 
 
 def test_the_test_calls_the_dags_by_names_and_params_that_they_have() -> None:
@@ -393,6 +394,7 @@ def test_jobs_get_the_same_variables_as_on_compose() -> None:
     assert here.keys() == there.keys()
     for name in ("LAKE_URI", "AWS_REGION", "S3_PATH_STYLE"):
         assert here[name] == there[name]
+    assert here["ONLINE_LOADER"] == of_compose(there["ONLINE_LOADER"])
     for name in ("AWS_ENDPOINT_URL", "REDIS_URL", "FEAST_REGISTRY_URL"):
         ours, theirs = urlsplit(here[name]), urlsplit(there[name])
         assert (ours.scheme, ours.path) == (theirs.scheme, theirs.path)

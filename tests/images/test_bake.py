@@ -24,7 +24,7 @@ SERVICES = {"serve"}
 STACK = {"airflow", "minio", "bucket"}
 PACKAGES = ("feature_repo", "feast_fast")
 """Of this project, beside `jobs`."""
-WITH_CODE = sorted(name for name in JOBS | SERVICES if (ROOT / "jobs" / name).is_dir())
+WITH_CODE = sorted(JOBS | SERVICES)
 SPARK_ONLY = {"spark.py", "class_archive.py", "java.py"}
 """Of jobs/common: in every image, since a job's version is a fingerprint of the whole package; imported by two."""
 

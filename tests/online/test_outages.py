@@ -50,15 +50,15 @@ def at_third_view(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any
     """``at_third_view(action)``: does something, once, when two views of a load are written and the others are not."""
 
     def install(action: Callable[[], Any]) -> None:
-        write, done = RedisUrlOnlineStore.online_write_batch, []
+        load, done = RedisUrlOnlineStore.load, []
 
-        def act_and_write(self: Any, config: Any, view: Any, *rest: Any) -> None:
-            if view.name == "account_daily" and not done:
+        def act_and_load(self: Any, config: Any, loads: Any, whole: bool) -> Any:
+            if loads[0][0].view == "account_daily" and not done:
                 done.append(True)
                 action()
-            write(self, config, view, *rest)
+            return load(self, config, loads, whole)
 
-        monkeypatch.setattr(RedisUrlOnlineStore, "online_write_batch", act_and_write)
+        monkeypatch.setattr(RedisUrlOnlineStore, "load", act_and_load)
 
     return install
 

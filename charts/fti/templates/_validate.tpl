@@ -82,8 +82,8 @@
 {{- end }}
 {{- end }}
 {{- range $name, $_ := .Values.jobs.settings }}
-{{- if has $name (list "LAKE_URI" "AWS_ENDPOINT_URL" "AWS_REGION" "S3_PATH_STYLE" "REDIS_URL" "FEAST_REGISTRY_URL" "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "LOG_FORMAT" "SPARK_MASTER" "SPARK_CONF") }}
-{{- fail (printf "jobs.settings.%s cannot be set: jobs.lake, airflow.s3, airflow.jobs.spark or the Secret of the jobs says it." $name) }}
+{{- if has $name (list "LAKE_URI" "AWS_ENDPOINT_URL" "AWS_REGION" "S3_PATH_STYLE" "REDIS_URL" "FEAST_REGISTRY_URL" "ONLINE_LOADER" "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "LOG_FORMAT" "SPARK_MASTER" "SPARK_CONF") }}
+{{- fail (printf "jobs.settings.%s cannot be set: jobs.lake, jobs.onlineLoader, airflow.s3, airflow.jobs.spark or the Secret of the jobs says it." $name) }}
 {{- end }}
 {{- end }}
 {{- end }}

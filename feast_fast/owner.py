@@ -1,0 +1,77 @@
+"""Whole keys out of several views: the rows of one entity, from streams that need not be in step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feast_fast.cells import joined
+from feast_fast.layout import Layout
+
+logger = logging.getLogger(__name__)
+_MUCH = 512 << 20
+
+Rows = tuple[Any, Any]  # keys, and the views' parts of their hashes
+
+
+def whole_keys(loads: Sequence[tuple[Layout, Iterable[pa.RecordBatch]]]) -> Iterator[tuple[Any, Any, int]]:
+    """Keys, listpack entries and their number, a key once, with the parts of all views that have it.
+
+    What a view has and another has not shown yet is held: where the sources are in the same order, that is a batch or two.
+
+    Args:
+        loads: views of one entity; each has a key once.
+    """
+    streams = [_encoded(layout, batches) for layout, batches in loads]
+    counts = [layout.entry_count for layout, _ in loads]
+    nothing = pa.array([], pa.large_binary())
+    held: list[Rows] = [(nothing, nothing)] * len(streams)
+    running = [True] * len(streams)
+    warned = False
+    while any(running):
+        for view, stream in enumerate(streams):
+            if running[view]:
+                coming = next(stream, None)
+                running[view] = coming is not None
+                if coming is not None:
+                    held[view] = (
+                        pa.concat_arrays([held[view][0], coming[0]]),
+                        pa.concat_arrays([held[view][1], coming[1]]),
+                    )
+        every = pc.unique(pa.concat_arrays([keys for keys, _ in held])) if len(held) > 1 else held[0][0]
+        places = [
+            pc.index_in(every, value_set=keys) if len(keys) else pa.nulls(len(every), pa.int32()) for keys, _ in held
+        ]
+        found = [place.is_valid().to_numpy(zero_copy_only=False) for place in places]
+        ready = np.logical_and.reduce([here | (not more) for here, more in zip(found, running, strict=True)])
+        for pattern in product((True, False), repeat=len(held)):
+            rows = np.flatnonzero(ready & np.logical_and.reduce([f == p for f, p in zip(found, pattern, strict=True)]))
+            if len(rows):
+                parts = [held[view][1].take(places[view].take(rows)) for view, has in enumerate(pattern) if has]
+                count = sum(number for number, has in zip(counts, pattern, strict=True) if has)
+                yield every.take(rows), joined(parts, len(rows)), count
+        held = [_without(rows, place, ready) for rows, place in zip(held, places, strict=True)]
+        if not warned and sum(entries.nbytes for _, entries in held) > _MUCH:
+            warned = True
+            names = " and ".join(layout.view for layout, _ in loads)
+            logger.warning(
+                "The sources of %s are in another order each, so that much of them is held in memory.", names
+            )
+
+
+def _encoded(layout: Layout, batches: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
+    for batch in batches:
+        yield layout.keys(batch), layout.entries(batch)
+
+
+def _without(rows: Rows, place: Any, ready: np.ndarray) -> Rows:
+    gone = place.filter(pa.array(ready)).drop_null().to_numpy()
+    stays = np.ones(len(rows[0]), bool)
+    stays[gone] = False
+    return rows[0].filter(pa.array(stays)), rows[1].filter(pa.array(stays))

@@ -1,0 +1,132 @@
+"""A view's rows of a window, the newest of each key, in batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from feast import RepoConfig
+from feast.data_format import ParquetFormat
+from feast.infra.offline_stores.file_source import FileSource
+from feast.infra.offline_stores.offline_store import OfflineStore
+
+from feast_fast.layout import Layout
+
+logger = logging.getLogger(__name__)
+_READ_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1}
+
+
+def newest_rows(
+    offline_store: OfflineStore,
+    config: RepoConfig,
+    view: Any,
+    layout: Layout,
+    start: datetime,
+    end: datetime,
+    chunk_rows: int,
+    one_row_per_key: bool,
+) -> Iterator[pa.RecordBatch]:
+    """The newest row of each key whose event time is in ``[start, end]``, as Feast's offline stores pick it.
+
+    Parquet is read straight by pyarrow, in batches; of a whole window only keys and times are ever in memory. An offline
+    store that is neither Feast's ``dask`` nor its ``duckdb`` is asked for the table, unless it has a method
+    ``open_dataset(config, data_source, start, end)`` that returns a ``pyarrow.dataset.Dataset``.
+
+    Args:
+        one_row_per_key: the source has no more, so that nothing has to be picked.
+    """
+    source = view.batch_source
+    created = _at_source(source, source.created_timestamp_column)
+    dataset = _dataset(offline_store, config, source, start, end)
+    if dataset is None:
+        logger.warning(
+            "feast_fast reads %s through %s, whole into memory: it is no Parquet that pyarrow can read by itself.",
+            view.name,
+            type(offline_store).__name__,
+        )
+        table = offline_store.pull_latest_from_table_or_query(
+            config=config,
+            data_source=source,
+            join_key_columns=[name for _, name, _ in layout.join_keys],
+            feature_name_columns=[column.source for column in layout.features],
+            timestamp_field=layout.timestamp,
+            created_timestamp_column=created,
+            start_date=start,
+            end_date=end,
+        ).to_arrow()
+        yield from table.to_batches(max_chunksize=chunk_rows)
+        return
+    window = _window(dataset.schema.field(layout.timestamp).type, layout.timestamp, start, end)
+    newest = None if one_row_per_key else _newest(dataset, layout, created, window)
+    seen = 0
+    for batch in dataset.to_batches(columns=layout.columns, filter=window, batch_size=chunk_rows, **_READ_AHEAD):
+        rows = batch.num_rows
+        if newest is not None:
+            batch = batch.filter(pa.array(newest[seen : seen + rows]))
+        seen += rows
+        if batch.num_rows:
+            yield batch
+    if newest is not None and seen != len(newest):
+        raise RuntimeError(f"The source of {view.name} changed while it was read: load it again.")
+
+
+def _at_source(source: Any, name: str | None) -> str | None:
+    return {mapped: column for column, mapped in (source.field_mapping or {}).items()}.get(name or "", name) or None
+
+
+def _dataset(
+    offline_store: OfflineStore, config: RepoConfig, source: Any, start: datetime, end: datetime
+) -> ds.Dataset | None:
+    if hasattr(offline_store, "open_dataset"):
+        return offline_store.open_dataset(config, source, start, end)
+    if type(offline_store).__name__ not in ("DaskOfflineStore", "DuckDBOfflineStore"):
+        return None
+    if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
+        return None
+    if any(sign in source.path for sign in "*?["):
+        return None
+    uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
+    if "://" in uri and not uri.startswith(("file://", "s3://")):
+        return None
+    endpoint = (
+        source.s3_endpoint_override or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    )
+    resolved = source.resolve_credentials()
+    filesystem, path = FileSource.create_filesystem_and_path(uri, endpoint or "", resolved)
+    return ds.dataset(path.removeprefix("file://"), filesystem=filesystem, format="parquet", partitioning="hive")
+
+
+def _window(kind: pa.DataType, name: str, start: datetime, end: datetime) -> ds.Expression:
+    def moment(time: datetime) -> pa.Scalar:
+        utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        exact = pa.scalar(utc if kind.tz else utc.replace(tzinfo=None), pa.timestamp("us", kind.tz))
+        return exact if kind.unit in ("s", "ms") else exact.cast(kind)
+
+    return (ds.field(name) >= moment(start)) & (ds.field(name) <= moment(end))
+
+
+def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds.Expression) -> np.ndarray | None:
+    """Which rows of the window are the newest of their keys; None when all are. A tie goes to the one created last."""
+    keys = [name for _, name, _ in layout.join_keys]
+    times = [layout.timestamp] + ([created] if created else [])
+    narrow = dataset.to_table(columns=list(dict.fromkeys([*keys, *times])), filter=window, **_READ_AHEAD)
+    if narrow.group_by(keys, use_threads=False).aggregate([]).num_rows == narrow.num_rows:
+        return None
+    row = "feast_fast row"
+    narrow = narrow.append_column(row, pa.array(np.arange(narrow.num_rows)))
+    narrow = narrow.take(pc.sort_indices(narrow, [(name, "ascending") for name in dict.fromkeys([*keys, *times, row])]))
+    last = np.ones(narrow.num_rows, bool)
+    last[:-1] = False
+    for key in keys:
+        column = narrow.column(key).combine_chunks()
+        last[:-1] |= pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
+    newest = np.zeros(narrow.num_rows, bool)
+    newest[narrow.column(row).to_numpy()[last]] = True
+    return newest

@@ -1,0 +1,258 @@
+"""``feast materialize`` with the plug-in leaves in Redis what it leaves without, and says what it leaves to stock."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import redis
+from feast import OnDemandFeatureView
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.types import Array, Float64, Int64, String, UnixTimestamp
+
+from feast_fast.owner import whole_keys
+from feast_fast.views import layout_of, why_not
+from tests import s3
+from tests.feast_fast.conftest import END, NOON, START, OpenRepo, cards, hashes, view_of
+
+FEATURES = {"n": Int64, "x": Float64, "t": String, "l": Array(Int64), "seen": UnixTimestamp}
+
+
+def some_rows(count: int = 60, seed: int = 1) -> list[dict[str, Any]]:
+    """Some cards several times, in no order, some outside the window."""
+    rng = random.Random(seed)
+    return [
+        {
+            "card": f"card-{rng.randrange(count // 2)}",
+            "n": rng.randrange(-(10**6), 10**6),
+            "x": rng.choice([None, rng.random()]),
+            "t": rng.choice([None, "", "\N{CREDIT CARD}"]),
+            "l": rng.choice([None, [], [1, -2, 3]]),
+            "seen": NOON - timedelta(seconds=rng.randrange(10**6)),
+            "event_timestamp": START - timedelta(hours=2) + timedelta(seconds=rng.randrange(26) * 3600 + at),
+            "created": NOON,
+        }
+        for at in range(count)
+    ]
+
+
+@pytest.mark.parametrize("layout", ["file", "folder", "mapped"])
+def test_what_is_loaded_is_what_stock_loads(
+    layout: str, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = some_rows()
+    if layout == "folder":
+        path = str(tmp_path / "many")
+        cards(tmp_path / "many" / "a.parquet", rows[:20])
+        cards(tmp_path / "many" / "b.parquet", rows[20:])
+    elif layout == "mapped":
+        path = cards(tmp_path / "v.parquet", [{f"the_{name}": value for name, value in row.items()} for row in rows])
+    else:
+        path = cards(tmp_path / "v.parquet", rows)
+    view = view_of("v", {"card": String}, FEATURES, path, created="created")
+    if layout == "mapped":
+        names = ("card", "event_timestamp", "created", *FEATURES)
+        view.batch_source.field_mapping = {f"the_{name}": name for name in names}
+        table = pq.read_table(path).drop(["event_timestamp"])  # the one that the helper adds
+        at = table.schema.get_field_index("the_event_timestamp")
+        times = table.column(at).cast(pa.timestamp("us", "UTC"))
+        pq.write_table(table.set_column(at, "the_event_timestamp", times), path)
+    if layout == "folder":
+        from feast.data_format import ParquetFormat
+
+        view.batch_source.file_options.file_format = ParquetFormat()
+    found = []
+    for engine in (None, "local"):
+        client.flushall()
+        open_repo([view], engine=engine and {"type": engine}, offline="dask").materialize(START, END)
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+    assert caplog.text == ""
+
+
+def test_a_tie_goes_to_the_row_that_was_created_last(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    rows = [{"card": "a", "n": at, "created": NOON + timedelta(minutes=at)} for at in (3, 9, 5)]
+    view = view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", rows), created="created")
+    store = open_repo([view])
+    store.materialize(START, END)
+    assert store.get_online_features(["v:n"], [{"card": "a"}]).to_dict()["n"] == [9]
+
+
+def test_both_ends_of_the_window_are_in_it(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    second = timedelta(seconds=1)
+    times = {"before": START - second, "first": START, "last": END, "after": END + second}
+    rows = [{"card": name, "n": 1, "event_timestamp": time} for name, time in times.items()]
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", rows))])
+    store.materialize(START, END)
+    found = store.get_online_features(["v:n"], [{"card": name} for name in times]).to_dict()["n"]
+    assert found == [None, 1, 1, None]
+
+
+def test_stock_writes_and_reads_on_top(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": f"c{at}", "n": at} for at in range(5)])
+    view = view_of("v", {"card": String}, {"n": Int64}, path)
+    fast = open_repo([view])
+    fast.materialize(START, END)
+    stock = open_repo([view], engine={"type": "local"}, online={"type": "redis"})
+    import pandas as pd
+
+    stock.write_to_online_store("v", pd.DataFrame({"card": ["c1"], "n": [7], "event_timestamp": [END]}))
+    fast.materialize(START, END)
+    for store in (fast, stock):
+        found = store.get_online_features(["v:n"], [{"card": f"c{at}"} for at in range(5)]).to_dict()["n"]
+        assert found == [0, 7, 2, 3, 4]
+    fast.apply([], objects_to_delete=[view], partial=False)
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_whole_keys_of_two_views(ordered: bool, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    """Each has cards that the other has not; stock's way is the measure."""
+    left = [{"card": f"c{at:03}", "n": at} for at in range(90)]
+    right = [{"card": f"c{at:03}", "x": at / 2} for at in range(30, 120)]
+    if not ordered:
+        random.Random(1).shuffle(right)
+    views = [
+        view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", left)),
+        view_of("w", {"card": String}, {"x": Float64}, cards(tmp_path / "w.parquet", right)),
+    ]
+    open_repo(views, engine={"type": "local"}, online={"type": "redis"}).materialize(START, END)
+    wanted = hashes(client)
+    (old, *_) = wanted
+    client.hset(old, "a field of the past", "v")  # an owner leaves none
+    store = open_repo(views, {"type": "feast_fast.engine.FastComputeEngine", "chunk_rows": 7}, {"owns_keys": True})
+    store.materialize(START, END)
+    assert hashes(client) == wanted
+    assert len(wanted) == 120
+
+
+def test_one_view_of_two_is_no_owner(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    views = [
+        view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", [{"card": "a", "n": 1}])),
+        view_of("w", {"card": String}, {"x": Float64}, cards(tmp_path / "w.parquet", [{"card": "a", "x": 0.5}])),
+    ]
+    store = open_repo(views, online={"owns_keys": True, "skip_dedup": True})
+    store.materialize(START, END)
+    before = hashes(client)
+    store.materialize(START, END, ["v"])
+    assert hashes(client) == before
+    assert len(next(iter(before.values()))) == 4
+
+
+def test_streams_in_step_are_not_held(tmp_path: Path) -> None:
+    """Two sources in the same order, with holes: what waits for its other half is a batch or two."""
+    from feast import RepoConfig
+
+    config = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
+    layouts = [layout_of(view_of(name, {"card": String}, {"n": Int64}), config) for name in "vw"]
+    asked = [0, 0]
+
+    def batches(which: int) -> Any:
+        for start in range(0, 1_000, 10):
+            asked[which] = start
+            keys = [at for at in range(start, start + 10) if at % (100 + which)]
+            times = pa.array([datetime(2026, 1, 1)] * len(keys), pa.timestamp("us"))
+            yield pa.record_batch({"card": [f"{at:04}" for at in keys], "n": keys, "event_timestamp": times})
+
+    written = 0
+    for keys, _, count in whole_keys([(layout, batches(which)) for which, layout in enumerate(layouts)]):
+        written += len(keys)
+        assert count in (4, 8)
+        assert max(asked) - written < 50  # a hole is known to be one only at the end
+    assert written == len({at for at in range(1_000) if at % 100 or at % 101})
+
+
+def test_what_stock_must_load_is_said(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": "a", "n": 1}])
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, path, enable_validation=True)])
+    store.materialize(START, END)
+    assert "Stock Feast loads v: it asks for validation." in caplog.text
+    assert client.dbsize() == 1
+
+
+def test_the_engine_says_so_where_the_store_is_another(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": "a", "n": 1}])
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, path)], online={"type": "redis"})
+    store.materialize(START, END)
+    assert "Stock Feast loads v: RedisOnlineStore takes no Arrow batches" in caplog.text
+    assert client.dbsize() == 1
+
+
+def test_reasons(tmp_path: Path) -> None:
+    from feast import RepoConfig
+
+    config = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
+    assert why_not(view_of("v", {"card": String}, {"n": Int64}), config) is None
+    assert (
+        why_not(view_of("v", {"card": Float64}, {"n": Int64}), config)
+        == "Feast has no keys of the type of card, DOUBLE"
+    )
+    assert why_not(view_of("v", {"card": String}, {"n": Int64}, online=False), config) == "it does not go online"
+    offline = view_of("v", {"card": String}, {"n": Int64}, offline=True)
+    assert why_not(offline, config) == "it goes to the offline store, too"
+    assert why_not(view_of("v", {}, {"n": Int64}), config) == "it has no entity"
+    demand = OnDemandFeatureView.__new__(OnDemandFeatureView)
+    assert why_not(demand, config) == "it is a OnDemandFeatureView"
+
+
+def test_another_offline_store_is_asked_for_its_table(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    class ForeignOfflineStore(DuckDBOfflineStore):
+        pass
+
+    path = cards(tmp_path / "v.parquet", some_rows())
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, path)])
+    store.materialize(START, END)
+    wanted = hashes(client)
+    client.flushall()
+    monkeypatch.setattr(store._get_provider().batch_engine, "offline_store", ForeignOfflineStore())
+    store.materialize(START, END)
+    assert hashes(client) == wanted
+    assert "feast_fast reads v through ForeignOfflineStore, whole into memory" in caplog.text
+
+
+def test_s3(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3.running() as port:
+        for name, value in {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+            monkeypatch.setenv(name, value)
+        bucket = s3.client(port)
+        bucket.create_bucket(Bucket="lake")
+        bucket.upload_file(cards(tmp_path / "v.parquet", some_rows()), "lake", "silver/v.parquet")
+        store = open_repo([view_of("v", {"card": String}, {"n": Int64}, "s3://lake/silver/v.parquet")])
+        store.materialize(START, END)
+    assert client.dbsize() > 10
+
+
+def test_a_source_is_read_in_batches(tmp_path: Path, open_repo: OpenRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": f"c{at}", "n": at} for at in range(2_000)])
+    store = open_repo(
+        [view_of("v", {"card": String}, {"n": Int64}, path)],
+        {"type": "feast_fast.engine.FastComputeEngine", "chunk_rows": 100, "one_row_per_key": True},
+    )
+    seen: list[int] = []
+    engine: Any = store._get_provider().batch_engine
+    load = type(engine.online_store).load
+
+    def counted(self: Any, config: Any, loads: Any, whole: bool) -> Any:
+        def count(batches: Any) -> Any:
+            for batch in batches:
+                seen.append(batch.num_rows)
+                yield batch
+
+        return load(self, config, [(layout, count(batches)) for layout, batches in loads], whole)
+
+    monkeypatch.setattr(type(engine.online_store), "load", counted)
+    store.materialize(START, END)
+    assert sum(seen) == 2_000
+    assert max(seen) <= 100
