@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.bench import ours
+
 PROJECT, VIEW, KEY = "bench", "card_features", "card_id"
 FLOATS = [f"f{i:02d}_amount_sum" for i in range(12)]
 INTS = [f"i{i:02d}_txn_count" for i in range(8)]
@@ -78,16 +80,11 @@ def open_store(source: Path, registry: Path, **config: Any) -> Any:
     return store
 
 
-def address(redis_url: str) -> str:
-    """What stock Feast calls a connection string."""
-    return redis_url.removeprefix("redis://").removesuffix("/0")
-
-
 STOCK_AT_ITS_BEST = {"materialization": {"online_write_batch_size": 10_000, "pull_latest_features": True}}
 
 
 def stock_config(redis_url: str) -> dict[str, Any]:
-    return {"online_store": {"type": "redis", "connection_string": address(redis_url)}, **STOCK_AT_ITS_BEST}
+    return {"online_store": {"type": "redis", "connection_string": ours.address(redis_url)}, **STOCK_AT_ITS_BEST}
 
 
 # -- the bytes -----------------------------------------------------------------------------------------------

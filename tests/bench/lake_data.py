@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def write_bronze(folder: Path, rows: int, cards: int, days: int) -> None:
         parts = [fresh.filter(pc.invert(is_late)) if day < days - 1 else fresh]
         if late is not None:
             parts.append(late)
-        late = pa.concat_tables([fresh.filter(is_late), fresh.slice(0, fresh.num_rows // 500)])
+        late = pa.concat_tables([fresh.filter(is_late), fresh.slice(0, -(-fresh.num_rows // 200))])
         _publish_bronze(lake, TRANSACTIONS, day, _distinct(pa.concat_tables(parts)))
     done.touch()
 
@@ -189,7 +188,7 @@ def _publish_bronze(lake: Lake, dataset: LandingDataset, day: int, table: pa.Tab
     table = table.cast(SCHEMAS[dataset])
     assert dataset.time
     dates = pc.value_counts(table.column(dataset.time).cast(pa.date32())).to_pylist()
-    counts = {"dates": Counter({d["values"].isoformat(): d["counts"] for d in dates})}
+    counts = {"dates": {d["values"].isoformat(): d["counts"] for d in dates}}
     _publish(lake, dataset.bronze, ingest_partition(arrived), table, "bronze", counts)
 
 

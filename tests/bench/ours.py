@@ -8,46 +8,42 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from tests.bench.side import CannotRunError
 
-# -- feast_fast: loads ---------------------------------------------------------------------------------------
+# -- feast_fast ----------------------------------------------------------------------------------------------
 
 
 def load_config(redis_url: str, owner: bool) -> dict[str, Any]:
     """``batch_engine`` and ``online_store`` of the plug-in in a ``feature_store.yaml``.
 
     Args:
-        owner: the view is told to own its keys, so a key is written whole and nothing is read first.
+        owner: the view owns its keys and its file holds each once, so keys are written whole and nothing is read first.
     """
-    _require("feast_fast", "load")
-    return {
-        "batch_engine": {"type": "feast_fast.engine.FastComputeEngine"},
-        "online_store": {
-            "type": "feast_fast.store.FastRedisOnlineStore",
-            "url": redis_url,
-            **({"owner": True} if owner else {}),
-        },
-    }
+    _require("feast_fast.engine", "load")
+    store = {"type": "feast_fast.store.FastRedisOnlineStore", "connection_string": address(redis_url)}
+    engine: dict[str, Any] = {"type": "feast_fast.engine.FastComputeEngine"}
+    if owner:
+        return {
+            "batch_engine": engine | {"one_row_per_key": True},
+            "online_store": store | {"owns_keys": True},
+        }
+    return {"batch_engine": engine, "online_store": store}
 
 
-# -- feast_fast: reads ---------------------------------------------------------------------------------------
-
-
-def reader(store: Any, redis_url: str, references: Sequence[str]) -> Callable[[Sequence[str]], Mapping[str, Any]]:
-    """A function from card ids to a dictionary of columns, by the plug-in's read path."""
+def read_config(redis_url: str) -> dict[str, Any]:
+    """``online_store`` of a Feast store whose ``get_online_features`` is the plug-in's."""
     _require("feast_fast.reads", "read")
-    from feast_fast.reads import FastReads
+    store = "tests.bench.fast_read_store.FastReadOnlineStore"
+    return {"online_store": {"type": store, "connection_string": address(redis_url)}}
 
-    reads = FastReads(store)
 
-    def read(cards: Sequence[str]) -> Mapping[str, Any]:
-        return reads.read(references, {"card_id": list(cards)}).to_dict()
-
-    return read
+def address(redis_url: str) -> str:
+    """What stock Feast calls a connection string."""
+    return redis_url.removeprefix("redis://").removesuffix("/0")
 
 
 # -- jobs ----------------------------------------------------------------------------------------------------

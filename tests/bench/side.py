@@ -100,8 +100,10 @@ class CommandSide(Side):
         log = self.work.scratch / "log"
         spent = cost(self.command(), {**os.environ, "PYTHONPATH": str(ROOT), **self.env}, log)
         if spent.exit_code:
-            end = spent.said.strip().splitlines()[-1:] or ["it said nothing"]
-            raise CannotRunError(f"{' '.join(self.command())[:200]} ended with exit code {spent.exit_code}: {end[0]}")
+            said = [line for line in spent.said.splitlines() if line.strip()] or ["it said nothing"]
+            cause = next((line for line in reversed(said) if "error" in line.lower()), said[-1])
+            call = " ".join(self.command()[1:3])
+            raise CannotRunError(f"{call} ended with exit code {spent.exit_code}: {cause.strip()[:300]}")
         return Measured(spent.wall, spent.cpu, spent.peak_mib, self.rows)
 
 

@@ -171,7 +171,7 @@ class RedisCli(_Load):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        port = feast_stores.address(work.redis_url).rpartition(":")[2]
+        port = ours.address(work.redis_url).rpartition(":")[2]
         self.command = [tool("redis-cli"), "-p", port, "--pipe"]
 
     def run(self) -> None:

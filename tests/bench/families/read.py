@@ -87,8 +87,12 @@ class _Reads(Side):
 class Stock(_Reads):
     """``get_online_features(…).to_dict()``."""
 
+    def config(self) -> dict[str, Any]:
+        return feast_stores.stock_config(self.work.redis_url)
+
     def open(self) -> Read:
-        store = _store(self.work, **feast_stores.stock_config(self.work.redis_url))
+        source, registry = self.work.folder / "card_features.parquet", self.work.scratch / "registry.db"
+        store = feast_stores.open_store(source, registry, **self.config())
 
         def read(cards: Sequence[str]) -> Mapping[str, Sequence[Any]]:
             rows = [{feast_stores.KEY: name} for name in cards]
@@ -97,10 +101,9 @@ class Stock(_Reads):
         return read
 
 
-class PlugIn(_Reads):
-    def open(self) -> Read:
-        config = ours.load_config(self.work.redis_url, owner=False)
-        return ours.reader(_store(self.work, **config), self.work.redis_url, feast_stores.REFERENCES)
+class PlugIn(Stock):
+    def config(self) -> dict[str, Any]:
+        return ours.read_config(self.work.redis_url)
 
 
 class Raw(_Reads):
@@ -127,6 +130,3 @@ class Raw(_Reads):
 
         return read
 
-
-def _store(work: Work, **config: Any) -> Any:
-    return feast_stores.open_store(work.folder / "card_features.parquet", work.scratch / "registry.db", **config)
