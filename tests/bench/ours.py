@@ -49,23 +49,28 @@ def address(redis_url: str) -> str:
 # -- jobs ----------------------------------------------------------------------------------------------------
 
 
-def serve_command(port: int) -> list[str]:
-    """The HTTP service on a port; it reads the same settings as the jobs."""
+def serve_command() -> list[str]:
+    """The HTTP service."""
     _require("jobs.serve", "HTTP")
-    return [sys.executable, "-m", "jobs.serve", "--port", str(port)]
+    return [sys.executable, "-m", "jobs.serve"]
+
+
+def serve_env(redis_url: str, port: int, as_of: str) -> dict[str, str]:
+    """Its settings. ``as_of`` is the moment at which a value's age is judged: the bench's data do not grow old."""
+    return {"REDIS_URL": redis_url, "SERVE_HOST": "127.0.0.1", "SERVE_PORT": str(port), "SERVE_AS_OF": as_of}
 
 
 SERVE_PATH = "/features"
 
 
-def serve_body(references: Sequence[str], cards: Sequence[str]) -> bytes:
-    return json.dumps({"features": list(references), "entities": {"card_id": list(cards)}}).encode()
+def serve_body(references: Sequence[str]) -> tuple[str, str]:
+    """The JSON of a request, before and after the quoted cards."""
+    return '{"features":' + json.dumps(list(references)) + ',"cards":[', "]}"
 
 
 def served_columns(answer: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Feature → values, of an answer of the HTTP service."""
-    names = answer["metadata"]["feature_names"]
-    return {name.rpartition("__")[2]: r["values"] for name, r in zip(names, answer["results"], strict=True)}
+    """Feature → values, of an answer."""
+    return {name: column["values"] for name, column in answer["features"].items()}
 
 
 def job(name: str, lake_uri: str, start: date, end: date, *options: str) -> list[str]:
