@@ -105,9 +105,7 @@ def hashes(table: pa.Table, view: str, key: str, project: str) -> Iterator[tuple
     for batch in table.to_batches(50_000):
         columns = [batch.column(name).to_pylist() for name in names]
         seconds = batch.column("event_timestamp").cast(pa.int64()).to_numpy() // 1_000_000
-        for identity, second, *values in zip(
-            batch.column(key).to_pylist(), seconds.tolist(), *columns, strict=True
-        ):
+        for identity, second, *values in zip(batch.column(key).to_pylist(), seconds.tolist(), *columns, strict=True):
             entity = EntityKey(join_keys=[key], entity_values=[Value(string_val=identity)])
             row = {
                 name: Value(**{kind: value}).SerializeToString() if value is not None else b""

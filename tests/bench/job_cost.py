@@ -48,7 +48,9 @@ def cost(command: Sequence[str], env: Mapping[str, str] | None = None, output: P
     if sink:
         sink.close()
     # Looking misses the last moments of a process, and the sum over waited children those that nobody waited for.
-    return Cost(wall, max(sum(cpu.values()), _waited() - waited), peak, process.returncode, output.read_text() if output else "")
+    return Cost(
+        wall, max(sum(cpu.values()), _waited() - waited), peak, process.returncode, output.read_text() if output else ""
+    )
 
 
 def tree(pid: int) -> set[int]:

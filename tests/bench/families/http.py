@@ -244,7 +244,17 @@ class FeastBest(FeastDefaults):
 class Floor(_Server):
     def command(self) -> Sequence[str]:
         app = "tests.bench.peers.floor_asgi:app"
-        return [sys.executable, "-m", "uvicorn", app, "--port", str(self.port), "--log-level", "warning", "--no-access-log"]
+        return [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            app,
+            "--port",
+            str(self.port),
+            "--log-level",
+            "warning",
+            "--no-access-log",
+        ]
 
     def env(self) -> Mapping[str, str]:
         return {

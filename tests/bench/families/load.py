@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -184,55 +183,53 @@ class OurViews(_Load):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
+        registry, lake = f"sqlite:///{work.scratch / 'registry.db'}", (work.folder / "lake").as_uri()
+        self.store = self.open(registry, lake)
+
+    def open(self, registry: str, lake: str) -> Any:
+        from feature_repo.definitions import REPO
         from jobs.common.lake import Lake
         from jobs.common.settings import Settings
-
-        settings = Settings(
-            redis_url=work.redis_url, feast_registry_url=f"sqlite:///{work.scratch / 'registry.db'}"
-        )
-        self.store = self.open(settings, Lake.open((work.folder / "lake").as_uri(), settings))
-        with contextlib.redirect_stdout(io.StringIO()):
-            from feature_repo.definitions import REPO
-
-            self.store.apply(list(REPO))
-
-    def open(self, settings: Any, lake: Any) -> Any:
         from jobs.online.repo import open_store
 
-        return open_store(settings, lake, patient=True)
+        settings = Settings(redis_url=self.work.redis_url, feast_registry_url=registry)
+        store = open_store(settings, Lake.open(lake, settings), patient=True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            store.apply(list(REPO))
+        return store
 
-    def run(self) -> Mapping[str, float] | None:
+    def run(self) -> None:
         from tests.bench.lake_data import SILVER_MIDNIGHT
 
         with contextlib.redirect_stdout(io.StringIO()):
             self.store.materialize(SILVER_MIDNIGHT, SILVER_MIDNIGHT)
-        return None
-
-    def outcome(self) -> Any:
-        """Without the expiry of the keys, which only ours sets here."""
-        return feast_stores.stored(self.work.redis_url)
 
 
 class StockViews(OurViews):
     """The same repo and the same offline store, with Feast's own engine and Redis store."""
 
-    def open(self, settings: Any, lake: Any) -> Any:
-        from feast import FeatureStore, RepoConfig
+    def open(self, registry: str, lake: str) -> Any:
+        return open_stock_views(registry, lake, self.work.redis_url)
 
-        from jobs.online.repo import REPO
 
-        return FeatureStore(
-            config=RepoConfig(
-                repo_path=REPO,
-                project="fti",
-                provider="local",
-                entity_key_serialization_version=3,
-                registry={"registry_type": "sql", "path": settings.feast_registry_url},
-                offline_store={
-                    "type": "jobs.online.lake_offline_store.LakeOfflineStore",
-                    "lake_uri": lake.uri,
-                },
-                batch_engine={"type": "local"},
-                **feast_stores.stock_config(settings.redis_url),
-            )
+def open_stock_views(registry: str, lake: str, redis_url: str) -> Any:
+    from feast import FeatureStore, RepoConfig
+
+    from feature_repo.definitions import REPO as DEFINITIONS
+    from jobs.online.repo import REPO
+
+    store = FeatureStore(
+        config=RepoConfig(
+            repo_path=REPO,
+            project="fti",
+            provider="local",
+            entity_key_serialization_version=3,
+            registry={"registry_type": "sql", "path": registry},
+            offline_store={"type": "jobs.online.lake_offline_store.LakeOfflineStore", "lake_uri": lake},
+            batch_engine={"type": "local"},
+            **feast_stores.stock_config(redis_url),
         )
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.apply(list(DEFINITIONS))
+    return store

@@ -129,4 +129,3 @@ class Raw(_Reads):
             }
 
         return read
-

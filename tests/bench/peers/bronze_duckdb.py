@@ -66,7 +66,9 @@ def _rule(column: Column) -> str:
             Kind.LATITUDE: f" and abs(try_cast({name} as double)) <= 90",
             Kind.LONGITUDE: f" and abs(try_cast({name} as double)) <= 180",
         }.get(column.kind, "")
-        rules += f" when {name} is not null and not coalesce({holds}, false) then '{name}: expected {column.kind.words}'"
+        rules += (
+            f" when {name} is not null and not coalesce({holds}, false) then '{name}: expected {column.kind.words}'"
+        )
     return rules
 
 

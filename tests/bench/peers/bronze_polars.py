@@ -29,7 +29,12 @@ def main(landing: str, out: str) -> None:
 def _judged(folder: Path) -> pl.DataFrame:
     lines = pl.concat(
         pl.read_csv(
-            path, has_header=False, separator="\x01", quote_char=None, new_columns=["raw_line"], schema={"raw_line": pl.String}
+            path,
+            has_header=False,
+            separator="\x01",
+            quote_char=None,
+            new_columns=["raw_line"],
+            schema={"raw_line": pl.String},
         )
         for path in sorted(folder.glob("*.jsonl.gz"))
     ).with_row_index("source_line", 1)
@@ -73,7 +78,9 @@ def _typed(column: Column) -> list[pl.Expr]:
         case Kind.TIME:
             sign = pl.when(text.str.slice(-6, 1) == "-").then(-1).otherwise(1)
             hours, minutes = (text.str.slice(at, 2).cast(pl.Int32, strict=False) for at in (-5, -2))
-            offset = pl.when(text.str.to_uppercase().str.ends_with("Z")).then(0).otherwise(sign * (hours * 60 + minutes))
+            offset = (
+                pl.when(text.str.to_uppercase().str.ends_with("Z")).then(0).otherwise(sign * (hours * 60 + minutes))
+            )
             return [_time(text).alias(name), offset.cast(pl.Int32).alias("utc_offset_minutes")]
         case Kind.MCC:
             return [text.cast(pl.Int32, strict=False).alias(name)]
@@ -87,7 +94,11 @@ def _typed(column: Column) -> list[pl.Expr]:
 
 
 def _time(text: pl.Expr) -> pl.Expr:
-    return text.str.to_uppercase().str.replace(" ", "T").str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    return (
+        text.str.to_uppercase()
+        .str.replace(" ", "T")
+        .str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    )
 
 
 def _cents(text: pl.Expr) -> pl.Expr:
