@@ -75,7 +75,7 @@ def _prepare(bronze: str, first: str, days: int) -> list[str]:
 
 def _windows() -> list[str]:
     shared = []
-    for name, span in SPANS.items():
+    for name in SPANS:
         shared.append(f"count(*) filter (ok) over w{name} as cnt_{name}")
         shared.append(f"coalesce(sum(amount_cents) filter (ok) over w{name}, 0)::bigint as amt_{name}")
     shared += [
