@@ -72,7 +72,7 @@ def run_case(case: Case, pairs: int, root: Path, say: Callable[[str], None] = pr
             work = Work(folder, scratch / name, case.size, url, case.options)
             workers[name] = Worker(name, place, work)
             stack.callback(workers[name].close)
-            # One after the other: where a side sets itself up on the server, no other does at that moment.
+        for name in list(workers):
             if failure := _attempt(workers[name].ready):
                 _leave_out(name, failure, outcome, workers, say)
         results: dict[str, Any] = {}

@@ -17,8 +17,7 @@ from jobs.common.contract import TRANSACTIONS
 from jobs.common.lake import Lake
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE, MCC_DAILY, MERCHANT_DAILY, TX_FEATURES
 from jobs.common.settings import Settings
-from jobs.generate.job import Task, make_day
-from jobs.generate.parameters import Parameters, day_number
+from jobs.generate.job import command as generate
 from tests.bench.families import features
 from tests.bench.peers import bronze_duckdb, bronze_polars, features_duckdb, rows
 from tests.bronze.second_reading import read_day
@@ -39,9 +38,9 @@ def test_rows_of_the_loops_keep_the_contract(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("peer", [bronze_duckdb, bronze_polars], ids=["DuckDB", "Polars"])
 def test_peers_of_bronze_keep_the_same_lines(peer: Any, tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path.as_uri(), Settings())
-    parameters = Parameters(cards=3000, malformed_rate=0.1, duplicate_rate=0.05)
-    make_day(lake, Task(lake.uri, parameters, day_number(DAY) + 1, DAY, False))
+    range_ = ["--lake", tmp_path.as_uri(), "--start", DAY.isoformat(), "--end", (DAY + timedelta(days=1)).isoformat()]
+    options = ["--cards", "3000", "--malformed-rate", "0.1", "--duplicate-rate", "0.05"]
+    generate.main([*range_, *options], standalone_mode=False)
     landing = tmp_path / "landing" / "transactions"
     files = {file.name: file.read_bytes() for file in landing.glob("*/*.jsonl.gz")}
     expected = read_day(TRANSACTIONS, files)
