@@ -81,6 +81,15 @@ def job(name: str, lake_uri: str, start: date, end: date, *options: str) -> list
     ]  # fmt: skip
 
 
+def stock_loader_env() -> dict[str, str]:
+    """What makes the materialize job load through stock Feast."""
+    from jobs.common.settings import Settings
+
+    if "online_loader" not in Settings.model_fields:
+        raise CannotRunError("There is no setting ONLINE_LOADER in this tree, so nothing loads through stock Feast.")
+    return {"ONLINE_LOADER": "stock"}
+
+
 def _require(module: str, what: str) -> None:
     try:
         found = importlib.util.find_spec(module)

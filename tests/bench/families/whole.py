@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -61,8 +58,6 @@ def prepare(work: Work) -> None:
 class Ours(CommandSide):
     """The jobs as the pipeline calls them; seconds of each stand in ``bronze_s``, ``features_s``, ``load_s``."""
 
-    load: Sequence[str] = ()
-
     @property
     def lake(self) -> str:
         return (self.work.scratch / "lake").as_uri()
@@ -82,14 +77,11 @@ class Ours(CommandSide):
         return {
             "bronze_s": ours.job("bronze", self.lake, *day),
             "features_s": ours.job("features", self.lake, *day),
-            "load_s": self.loader(),
+            "load_s": ours.job("materialize", self.lake, *day),
         }
 
-    def loader(self) -> Sequence[str]:
-        return ours.job("materialize", self.lake, lake_data.FIRST_DAY, END)
-
     def measure(self) -> Measured:
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": self.work.redis_url}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": self.work.redis_url, **self.env}
         total = Measured(0.0, 0.0, 0.0, self.work.size)
         for stage, command in self.commands().items():
             spent = cost(command, env, self.work.scratch / f"{stage}.log")
@@ -103,35 +95,17 @@ class Ours(CommandSide):
 
     def outcome(self) -> Any:
         stored = feast_stores.stored(self.work.redis_url, at_most=500)
-        return {key: value for key, value in stored.items() if key != "keys" and not _is_marker(key)}
+        return {key: value for key, value in stored.items() if key == "keys" or _is_entity(key)}
 
 
 class WithStock(Ours):
-    """The same, but Feast's own local engine and Redis store load what silver holds."""
+    """The same jobs, told to load through Feast's own engine."""
 
-    def loader(self) -> Sequence[str]:
-        place = {"lake": self.lake, "registry": str(self.work.scratch / "stock" / "registry.db")}
-        return [sys.executable, "-m", HERE, json.dumps(place | {"redis_url": self.work.redis_url})]
-
-
-def _is_marker(key: str) -> bool:
-    """The job's note of what is loaded is no entity's key."""
-    return not key.startswith("01000000")
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self.env = ours.stock_loader_env()
 
 
-def load_by_stock(lake: str, registry: str, redis_url: str) -> None:
-    from datetime import UTC, datetime
-    from pathlib import Path
-
-    from tests.bench.families.load import open_stock_views
-
-    shutil.rmtree(Path(registry).parent, ignore_errors=True)
-    Path(registry).parent.mkdir(parents=True)
-    midnight = datetime(END.year, END.month, END.day, tzinfo=UTC)
-    open_stock_views(f"sqlite:///{registry}", lake, redis_url).materialize(midnight, midnight)
-
-
-if __name__ == "__main__":
-    began = time.monotonic()
-    load_by_stock(**json.loads(sys.argv[1]))
-    print(f"loaded in {time.monotonic() - began:.1f} s")
+def _is_entity(key: str) -> bool:
+    """Feast's keys begin with their number of parts; the job's note of what is loaded, and when, does not."""
+    return key.startswith("01000000")
