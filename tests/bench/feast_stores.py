@@ -163,11 +163,11 @@ def batches(commands: Path, size: int) -> Iterator[list[tuple[bytes, dict[bytes,
 
 
 def stored(redis_url: str, at_most: int = 2000) -> dict[str, Any]:
-    """How many keys a server holds, and the content of the lowest of them: equal servers give equal answers."""
+    """How many hashes a server holds, and the content of some of them: equal servers give equal answers."""
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
-        keys = sorted(client.scan_iter(count=10_000))
+        keys = sorted(client.scan_iter(count=10_000, _type="hash"))
         step = max(1, len(keys) // at_most)
         chosen = keys[::step]
         with client.pipeline(transaction=False) as pipe:

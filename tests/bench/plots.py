@@ -30,7 +30,7 @@ def draw(name: str, family: Family) -> Path:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = name  # equal figures make equal bytes
+    mpl.rcParams |= {"svg.hashsalt": name, "svg.fonttype": "none"}  # equal figures make equal bytes; texts stay texts
     import matplotlib.pyplot as plt
 
     lines = [(case, line, value) for case, line, value in family.ratios() if value is not None]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,12 +116,12 @@ def _cpu() -> float:
 
 
 def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError):  # not Linux, or not allowed: then the peak is that since the process began
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_mib() -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
 
 
 def _redis_cpu(url: str) -> float:

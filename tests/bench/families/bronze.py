@@ -17,12 +17,13 @@ from tests.bench.harness import Case
 from tests.bench.side import CommandSide, Work
 
 SIZES = (500_000, 5_000_000, 10_000_000)
+QUICK_SIZES = (50_000,)
 DAYS, RATE = 30, 0.57
 HERE = __name__
 
 
 def cases(size: int | None, quick: bool) -> list[Case]:
-    return [_case(rows) for rows in ((size,) if size else SIZES)]
+    return [_case(rows) for rows in ((size,) if size else QUICK_SIZES if quick else SIZES)]
 
 
 def _case(rows: int) -> Case:
