@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ from tests.bench.comparison import Line, Run, order
 from tests.bench.servers import redis_server
 from tests.bench.side import CannotRunError, Work
 from tests.bench.worker import Worker
+
+REL_TOLERANCE, ABS_TOLERANCE = 1e-7, 1e-9
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,26 @@ def _leave_out(
 def _check_equal(case: Case, results: dict[str, Any]) -> None:
     known: Sequence[tuple[str, Any]] = [(name, result) for name, result in results.items() if result is not None]
     for name, result in known[1:]:
-        if result != known[0][1]:
+        if not same(known[0][1], result):
             raise UnequalError(
                 f"{case.name}: {known[0][0]} and {name} came to different results, so they did different work: "
                 f"{_difference(known[0][1], result)}"
             )
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two outcomes are equal. Doubles may differ where only the order of adding does."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=REL_TOLERANCE, abs_tol=ABS_TOLERANCE)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
 def _difference(one: Any, other: Any) -> str:
     if isinstance(one, dict) and isinstance(other, dict):
-        keys = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
-        return f"{len(keys)} differ, such as {keys[0]}: {one.get(keys[0])!r:.200} and {other.get(keys[0])!r:.200}"
+        keys = [key for key in sorted({*one, *other}) if not same(one.get(key), other.get(key))]
+        return f"{len(keys)} differ, such as {keys[0]}: {_difference(one.get(keys[0]), other.get(keys[0]))}"
     return f"{one!r:.200} and {other!r:.200}"

@@ -82,7 +82,7 @@ class _Bronze(CommandSide):
         good = db.execute(f"""
             select ingest_date::varchar, count(*), count(distinct transaction_id), sum(hash(transaction_id))::varchar,
               sum(epoch_us(event_time))::varchar, sum(utc_offset_minutes)::bigint, sum(mcc)::bigint, sum(amount_cents)::bigint,
-              count_if(card_present), round(sum(latitude), 3), round(sum(longitude), 3), count(latitude), count(longitude),
+              count_if(card_present), avg(latitude), avg(longitude), count(latitude), count(longitude),
               count_if(status = 'approved'), sum(hash(card_id || account_id || merchant_id || currency || channel || merchant_country))::varchar
             from read_parquet('{self.work.scratch}/{self.bronze}', hive_partitioning = true) group by 1 order by 1""")
         rows: dict[str, Any] = {f"{row[0]} good": list(row[1:]) for row in good.fetchall()}

@@ -23,7 +23,6 @@ SIZES = (500_000, 5_000_000, 10_000_000)
 QUICK_SIZE = 50_000
 DAYS = 90
 PER_CARD = {"sparse": 50, "dense": 10_000}
-SIGNIFICANT = 6
 HERE = __name__
 
 
@@ -100,7 +99,7 @@ def prepare(work: Work) -> None:
 
 
 class _Features(CommandSide):
-    """Outcome: rows of each product, and of each column the values that are there and their sum."""
+    """Outcome: rows of each product, and of each column the values that are there and their mean."""
 
     silver = "out"
 
@@ -165,28 +164,21 @@ def _link_bronze(lake: Path, out: Path) -> None:
 
 
 def summary(folder: Path, product: Product) -> dict[str, Any]:
-    """Rows, and column → values that are not null and their sum; lists by their elements, texts by their hashes."""
+    """Rows, and column → how many values are there and their mean; of lists the elements, of texts their hashes."""
     db = duckdb.connect()
     db.execute("set timezone = 'UTC'")
-    known = {"rows": "count(*)", f"{product.key}": f"count(distinct ({product.key}, event_timestamp))"}
+    known = {"rows": "[count(*)]", product.key: f"[count(distinct ({product.key}, event_timestamp))]"}
     for feature in product.features:
         kind, name = str(feature.type), feature.name
         if kind.startswith("list"):
-            known[name] = f"sum(len({name}))::varchar || ' ' || sum(hash({name}::varchar))::varchar"
+            known[name] = f"[sum(len({name}))::varchar, sum(hash({name}::varchar))::varchar]"
         elif kind == "string":
-            known[name] = f"count({name}) || ' ' || sum(hash({name}))::varchar"
+            known[name] = f"[count({name})::varchar, sum(hash({name}))::varchar]"
         else:
-            known[name] = f"count({name}) || ' ' || sum({name}::double)"
+            known[name] = f"[avg({name}::double)]"
+            known[f"{name}, values"] = f"[count({name})]"
     columns = ", ".join(known.values())
     files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"
     row = db.execute(f"select {columns} from {files}").fetchone()
     assert row
-    return {name: _rounded(value) for name, value in zip(known, row, strict=True)}
-
-
-def _rounded(value: Any) -> Any:
-    """Sums of doubles depend on their order in the last digits."""
-    if isinstance(value, str) and "." in value:
-        count, _, total = value.partition(" ")
-        return f"{count} {float(total):.{SIGNIFICANT}g}"
-    return value
+    return dict(zip(known, row, strict=True))
