@@ -55,6 +55,7 @@ class Line:
     Attributes:
         metric: what is compared, see ``Run.value``.
         beyond: a side whose value is taken off ours first (what Spark's start costs, whatever the work).
+        peer_beyond: the same for the peer, where it starts Spark, too.
         target: the ratio that was aimed at.
         floor: the ratio below which ``make bench-quick`` fails. Far below what is measured, so that noise does not reach it.
         case_of_peer: the case that the peer's runs are taken from, where it is another one.
@@ -64,6 +65,7 @@ class Line:
     peer: str
     metric: str = "wall"
     beyond: str | None = None
+    peer_beyond: str | None = None
     target: float | None = None
     floor: float | None = None
     case_of_peer: str | None = None
@@ -96,19 +98,23 @@ def order(sides: Sequence[str], round_: int) -> list[str]:
 def ratio(runs: Iterable[Run], case: str, line: Line) -> Ratio | None:
     """The line's value in every round in which both sides ran; None without any.
 
-    Where ``beyond`` leaves nothing of ours (noise), that round gives no value.
+    A round in which ``beyond`` leaves nothing of either (noise) gives no value.
     """
     by_place = {(run.case, run.side, run.round): run for run in runs}
     values = []
     for place, mine in by_place.items():
         if place[:2] != (case, line.ours):
             continue
-        theirs = by_place.get((line.case_of_peer or case, line.peer, mine.round))
-        start = by_place.get((case, line.beyond, mine.round)) if line.beyond else None
-        if theirs is None or (line.beyond and start is None):
-            continue
-        ours, peer = mine.value(line.metric), theirs.value(line.metric)
-        ours -= start.value(line.metric) if start else 0.0
+        other = line.case_of_peer or case
+
+        def net(run: Run | None, of: str, start: str | None) -> float:
+            taken_off = by_place.get((of, start, mine.round)) if start else None  # noqa: B023
+            if run is None or (start and taken_off is None):
+                return 0.0
+            return run.value(line.metric) - (taken_off.value(line.metric) if taken_off else 0.0)
+
+        ours = net(mine, case, line.beyond)
+        peer = net(by_place.get((other, line.peer, mine.round)), other, line.peer_beyond)
         if ours > 0 and peer > 0:
             values.append(ours / peer if line.metric in MORE_IS_BETTER else peer / ours)
     return Ratio(tuple(values)) if values else None

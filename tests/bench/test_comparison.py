@@ -50,6 +50,15 @@ def test_what_a_start_costs_is_taken_off_ours_alone() -> None:
     assert ratio([run("ours", 0, 9), *runs[1:]], "c", Line("ours", "peer", beyond="start")) is None
 
 
+def test_what_a_start_costs_is_taken_off_a_peer_that_starts_it_too() -> None:
+    runs = [run("ours", 0, 12), run("start", 0, 10), run("ours", 0, 30, case="d"), run("start", 0, 10, case="d")]
+    line = Line("ours", "ours", beyond="start", peer_beyond="start", case_of_peer="d")
+    value = ratio(runs, "c", line)
+    assert value is not None
+    assert value.median == 10
+    assert ratio(runs[:3], "c", line) is None
+
+
 def test_unlike_numbers_of_rows_and_another_case_can_be_compared() -> None:
     runs = [run("ours", 0, 10, rows=100), run("ours", 0, 10, case="d", rows=50)]
     value = ratio(runs, "c", Line("ours", "ours", "wall_per_row", case_of_peer="d"))

@@ -81,13 +81,14 @@ def _one_day(rows: int) -> Case:
                 "job",
                 "cpu",
                 beyond="Spark's start",
+                peer_beyond="Spark's start",
                 target=1 / 0.15,
                 case_of_peer=_name(rows, "sparse"),
             ),
         ),
         prepare,
         f"The same sparse cards, of which {DAYS - 1} days are done; the run adds the last. Compared with the whole run above, "
-        "whose start is not taken off.",
+        "Spark's start taken off both.",
         f"bronze-{rows}-sparse",
         options={"per_card": PER_CARD["sparse"], "days": DAYS},
     )
