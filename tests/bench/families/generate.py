@@ -14,7 +14,7 @@ from tests.bench.comparison import Line
 from tests.bench.harness import Case
 from tests.bench.side import ROOT, CannotRunError, CommandSide, Measured, Work
 
-ROWS, QUICK_ROWS = 4_000_000, 400_000
+ROWS, QUICK_ROWS = 4_000_000, 1_500_000
 DAYS, RATE = 7, 0.57
 BENCH_PYTHON = ROOT / ".bench-venv" / "bin" / "python"
 HERE = __name__
@@ -35,15 +35,15 @@ def cases(size: int | None, quick: bool) -> list[Case]:
                 "Faker": f"{HERE}:FakerRows",
             },
             (
-                Line("job", "Python loop", "cpu_per_row", target=12, floor=3),
+                Line("job", "Python loop", "cpu_per_row", target=12, floor=2),
                 Line("job", "NumPy loop", "cpu_per_row"),
-                Line("job", "Faker", "cpu_per_row", target=50, floor=12),
+                Line("job", "Faker", "cpu_per_row", target=50, floor=10),
                 Line("job", "Python loop", "wall_per_row"),
             ),
             lambda work: None,
             f"{DAYS} days of `.jsonl.gz`, one process, its start included. The job also makes cards, merchants, chargebacks, "
-            "fraud and the ground truth; the loops make the 14 columns of a transaction from nothing, and a fiftieth (Faker) "
-            "or a tenth of the rows, so CPU a row is compared.",
+            "fraud and the ground truth; the loops make the 14 columns of a transaction from nothing, and a hundredth (Faker) "
+            "or a twentieth of the rows, so CPU a row is compared.",
             "generate",
         )
     ]
@@ -74,7 +74,7 @@ class Job(CommandSide):
 class _Loop(CommandSide):
     way: str
     python: Path = Path(sys.executable)
-    share = 10
+    share = 20
 
     @property
     def rows(self) -> int:
@@ -95,7 +95,7 @@ class NumpyLoop(_Loop):
 
 class FakerRows(_Loop):
     way = "faker"
-    share = 50
+    share = 100
     python = BENCH_PYTHON
 
     def __init__(self, work: Work) -> None:

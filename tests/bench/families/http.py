@@ -48,7 +48,7 @@ def cases(size: int | None, quick: bool) -> list[Case]:
 def _case(width: int, connections: int, cards: int, seconds: int, with_defaults: bool = True) -> Case:
     aimed = (width, connections) == (1, 8)
     lines = [
-        Line(OURS, BEST, "p99_ms", target=10 if aimed else None, floor=3),
+        Line(OURS, BEST, "p99_ms", target=10 if aimed else None, floor=1.5),
         Line(OURS, BEST, "requests_per_s", target=5 if aimed else None, floor=2),
         Line(OURS, BEST, "p50_ms"),
         Line(OURS, FLOOR, "p99_ms"),
