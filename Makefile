@@ -9,6 +9,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+BENCH_VENV := .bench-venv
+BENCH_READY := $(BENCH_VENV)/.installed
 
 export PYTHONUTF8 := 1
 
@@ -139,10 +141,21 @@ lint: $(READY) ## Check style, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+.PHONY: bench
+bench: $(BENCH_READY) ## Compare with what people use, side by side; writes docs/benchmarks.md [FAMILY=load PAIRS=5 SIZE=200000]
+	@bash tests/bench/tools.sh
+	@$(BIN)/python -m tests.bench $(if $(FAMILY),--family "$(FAMILY)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(SIZE),--size "$(SIZE)") $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(BENCH_READY) ## A small version in three minutes; fails where a ratio is below its floor [FAMILY=load]
+	@bash tests/bench/tools.sh
+	@$(BIN)/python -m tests.bench --quick $(if $(FAMILY),--family "$(FAMILY)") $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## Write the generated reference pages, and the charts' schemas and READMEs, anew
 	@$(BIN)/python -m docs.build
 	@$(BIN)/python -m charts.build
+	@$(BIN)/python -m tests.bench.page
 
 .PHONY: pictures
 pictures: $(READY) ## Take the docs' pictures from what runs, after a green run: ON=compose or ON=kind; needs chromium and chromedriver
@@ -159,11 +172,11 @@ lock: $(READY) ## Compile requirements/*.in anew, with hashes
 clean: ## Remove the demo's state and the caches
 	@if [ -x $(BIN)/python ]; then $(BIN)/python embedded/lock.py .demo; else $(PYTHON) embedded/lock.py .demo; fi
 	@rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . \( -path ./$(VENV) -o -path ./$(BENCH_VENV) \) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
 distclean: clean ## The same and the Python environment
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(BENCH_VENV)
 
 # The stamp is written last: an interrupted installation goes on at the next call.
 $(READY): requirements/dev.txt requirements/uv.txt
@@ -178,3 +191,9 @@ $(READY): requirements/dev.txt requirements/uv.txt
 	@echo "Preparing Java's class archive: half a minute, once, so that Spark starts in half the time."
 	@$(BIN)/python -m jobs.common.class_archive
 	@touch $(READY)
+
+# A peer of the generator and the plots: in an environment of their own, so that the product's stays as it is.
+$(BENCH_READY): requirements/bench.txt $(READY)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(BENCH_VENV)
+	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --require-hashes -r requirements/bench.txt
+	@touch $(BENCH_READY)

@@ -1,19 +1,56 @@
-"""What a job costs: ``python tests/bench/job_cost.py python -m jobs.features …`` (Linux).
+"""What a command costs: ``python -m tests.bench.job_cost python -m jobs.features …`` (Linux).
 
-Prints wall seconds, CPU seconds of the whole process tree (Spark's JVM and its Python workers too) and the peak of its
+Wall seconds, CPU seconds of the whole process tree (Spark's JVM and its Python workers too) and the peak of its
 memory as proportional set size, so that pages which processes share count once.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-INTERVAL = 0.25
+INTERVAL = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, CPU seconds, MiB; ``said`` is the command's standard output, where it was kept."""
+
+    wall: float
+    cpu: float
+    peak_mib: float
+    exit_code: int
+    said: str = ""
+
+
+def cost(command: Sequence[str], env: Mapping[str, str] | None = None, output: Path | None = None) -> Cost:
+    """Runs a command to its end. Both of its streams go to the file, or where ours go."""
+    sink = output.open("w") if output else None
+    began, cpu, peak = time.monotonic(), {"": 0.0}, 0.0
+    before: set[int] = set()
+    waited = _waited()
+    process = subprocess.Popen(command, env=dict(env) if env else None, stdout=sink, stderr=sink and subprocess.STDOUT)
+    while process.poll() is None:
+        processes = tree(process.pid)
+        cpu.update(map(cpu_seconds, processes))
+        # A child between vfork and exec still is its parent, in memory: it would count the JVM twice.
+        peak = max(peak, sum(map(pss_mib, processes & before)))
+        before = processes
+        time.sleep(INTERVAL)
+    wall = time.monotonic() - began
+    if sink:
+        sink.close()
+    # Looking misses the last moments of a process, and the sum over waited children those that nobody waited for.
+    return Cost(
+        wall, max(sum(cpu.values()), _waited() - waited), peak, process.returncode, output.read_text() if output else ""
+    )
 
 
 def tree(pid: int) -> set[int]:
@@ -36,6 +73,11 @@ def pss_mib(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
+def _waited() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text()
@@ -50,21 +92,10 @@ def _entries(folder: str) -> list[Path]:
         return []
 
 
-def main(command: list[str]) -> int:
-    began, cpu, peak = time.monotonic(), {"": 0.0}, 0.0
-    before: set[int] = set()
-    process = subprocess.Popen(command)
-    while process.poll() is None:
-        processes = tree(process.pid)
-        cpu.update(map(cpu_seconds, processes))
-        # A child between vfork and exec still is its parent, in memory: it would count the JVM twice.
-        peak = max(peak, sum(map(pss_mib, processes & before)))
-        before = processes
-        time.sleep(INTERVAL)
-    wall = time.monotonic() - began
-    print(f"wall {wall:.1f} s, cpu {sum(cpu.values()):.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
-    return process.returncode
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    spent = cost(sys.argv[1:])
+    print(
+        f"wall {spent.wall:.1f} s, cpu {spent.cpu:.1f} s, peak memory {spent.peak_mib:.0f} MiB",
+        file=sys.stderr,
+    )
+    sys.exit(spent.exit_code)

@@ -1,0 +1,196 @@
+"""``docs/benchmarks.md`` from ``results.json``: ``python -m tests.bench.page``. A test holds it current."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tests.bench.comparison import MIN_PAIRS, Line, Ratio, median_of
+from tests.bench.results import ROOT, CaseResult, Family, read
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+TITLES = {
+    "load": "Load: a file of features into Redis",
+    "read": "Read: features of some cards, in process",
+    "http": "HTTP: features of some cards, under load",
+    "generate": "Generate: made-up transactions",
+    "bronze": "Bronze: landed lines checked and typed",
+    "features": "Features: all products, all columns",
+    "whole": "Whole: a day's file lands, its features are served",
+}
+METRICS = {
+    "wall": "time",
+    "cpu": "CPU",
+    "wall_per_row": "time a row",
+    "cpu_per_row": "CPU a row",
+    "peak_mib": "memory",
+    "p50_ms": "p50",
+    "p99_ms": "p99",
+    "requests_per_s": "requests a second",
+    "load_s": "time of the load",
+}
+_SECONDS = {"redis_cpu": "Redis CPU, s", "bronze_s": "bronze, s", "features_s": "features, s", "load_s": "load, s"}
+EXTRAS = {
+    **_SECONDS,
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "p99.9_ms": "p99.9, ms",
+    "requests_per_s": "requests/s",
+    "failures": "failures",
+}
+_HEAD = """<!-- Written by `make bench`, or from docs/benchmarks/results.json by `make docs`. -->
+
+# Benchmarks
+
+What this project is faster than, and what is faster than it. All sides of a table did the same work on the same data on
+one machine, in one run of `make bench`: each in a process of its own, in turns, every second round in the opposite order.
+A ratio says how many times better ours is than the peer in the same round; below 1, the peer is ahead. The median of the
+rounds stands first, the lowest and the highest in brackets. Before the first round counts, what the sides made is compared: where it
+differs, there is no table.
+
+CPU is that of a side's whole process tree, Redis apart; memory is the tree's peak. "Beyond Spark's start" takes off what a Spark session with the
+jobs' settings costs before it does anything. Every run of every side is a row of [results.json](benchmarks/results.json).
+
+```bash
+make bench                                   # everything, hours
+make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size
+make bench-quick                             # three minutes; fails where a ratio is below its floor
+```
+
+How it works, and how to add a side: [`tests/bench/`](../tests/bench/README.md)."""
+
+
+def text(families: Mapping[str, Family]) -> str:
+    """The page."""
+    parts = [_HEAD]
+    if not families:
+        parts.append("**No run is recorded yet.** `make bench` fills this page.")
+    else:
+        if any(family.facts.get("smoke") for family in families.values()):
+            parts.append(
+                "> **A smoke run.** Some families below ran on tiny data or a busy machine to show that the harness works; "
+                "their figures mean nothing. They say so."
+            )
+        parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere in this run.")]
+        parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None in this run.")]
+        if failed := [
+            f"- {case.title}, {side}: {why}" for case in _cases(families) for side, why in case.failed.items()
+        ]:
+            parts += ["## What did not run", "\n".join(failed)]
+        for name in TITLES:
+            if name in families:
+                parts += _family(name, families[name])
+    return "\n\n".join(parts) + "\n"
+
+
+def _cases(families: Mapping[str, Family]) -> Iterable[CaseResult]:
+    return (case for name in TITLES if name in families for case in families[name].cases)
+
+
+def _family(name: str, family: Family) -> list[str]:
+    facts = family.facts
+    machine, versions = facts["machine"], facts["versions"]
+    ran = (
+        f"{facts['when']}, commit `{facts['commit']}`, load of the machine before the run {facts['load_before']}. "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}. "
+        + ", ".join(f"{what} {version}" for what, version in versions.items() if version and version != "unknown")
+        + "."
+    )
+    parts = [f"## {TITLES[name]}"]
+    if facts.get("smoke"):
+        parts.append("**Smoke run: the figures mean nothing.**")
+    parts += [f"![The ratios of this family](benchmarks/{name}.svg)", ran]
+    for case in family.cases:
+        parts += [f"### {case.title}", case.data]
+        if case.runs:
+            parts.append(_sides(case))
+        if ratios := [_row(case, line, value, family) for c, line, value in family.ratios() if c is case]:
+            parts.append(_table(["ours", "against", "in", "times better", "rounds", "target"], ratios))
+        if case.name.endswith("drift") and case.runs:
+            parts.append(_drift(case))
+    return parts
+
+
+def _sides(case: CaseResult) -> str:
+    extras = [name for name in EXTRAS if any(name in run.more for run in case.runs)]
+    rows = []
+    for side in sorted(case.sides):
+        figures = [median_of(case.runs, case.name, side, name) for name in ("wall", "cpu", "peak_mib", *extras)]
+        rows.append([side, _rows_of(case, side), *(_number(figure) for figure in figures)])
+    return _table(["side", "rows", "time, s", "CPU, s", "memory, MiB", *(EXTRAS[name] for name in extras)], rows)
+
+
+def _rows_of(case: CaseResult, side: str) -> str:
+    return f"{max(run.rows for run in case.runs if run.side == side):,}"
+
+
+def _row(case: CaseResult, line: Line, value: Ratio | None, family: Family) -> list[str]:
+    metric = METRICS[line.metric] + (f", beyond {line.beyond}" if line.beyond else "")
+    peer = line.peer
+    if line.case_of_peer and line.case_of_peer != case.name:
+        other = next((c.title for c in family.cases if c.name == line.case_of_peer), line.case_of_peer)
+        peer = f"{peer} ({other})"
+    if value is None:
+        return [line.ours, peer, metric, "not measured", "", _target(line)]
+    shown = f"**{_number(value.median)}** ({_number(value.low)} to {_number(value.high)})"
+    return [line.ours, peer, metric, shown, f"{len(value.values)}{_few(value)}", _target(line, value)]
+
+
+def _few(value: Ratio) -> str:
+    return "" if len(value.values) >= MIN_PAIRS else ", too few"
+
+
+def _target(line: Line, value: Ratio | None = None) -> str:
+    if line.target is None:
+        return ""
+    verdict = "" if value is None else ", met" if value.median >= line.target else ", missed"
+    return f"{_number(line.target)}{verdict}"
+
+
+def _drift(case: CaseResult) -> str:
+    rows = []
+    for side in sorted(case.sides):
+        runs = sorted((run for run in case.runs if run.side == side), key=lambda run: run.round)
+        third = max(1, len(runs) // 3)
+        for metric in ("p99_ms", "requests_per_s"):
+            first, last = (median_of(part, case.name, side, metric) for part in (runs[:third], runs[-third:]))
+            if first and last:
+                rows.append([side, METRICS[metric], _number(first), _number(last), _number(last / first)])
+    return _table(["side", "in", "first third", "last third", "last over first"], rows)
+
+
+def _is_lost(line: Line, value: Ratio) -> bool:
+    return value.median < 1
+
+
+def _is_missed(line: Line, value: Ratio) -> bool:
+    return line.target is not None and value.median < line.target
+
+
+def _verdicts(families: Mapping[str, Family], holds: Callable[[Line, Ratio], bool], nothing: str) -> str:
+    found = []
+    for name in TITLES:
+        for case, line, value in families[name].ratios() if name in families else []:
+            if value is not None and holds(line, value):
+                metric = METRICS[line.metric] + (f" beyond {line.beyond}" if line.beyond else "")
+                aim = f", the target is {_number(line.target)}" if line.target else ""
+                smoke = " (smoke run)" if families[name].facts.get("smoke") else ""
+                found.append(
+                    f"- {case.title}: {line.ours} against {line.peer}, {metric}: {_number(value.median)}{aim}{smoke}"
+                )
+    return "\n".join(found) or nothing
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text(read()), encoding="utf-8")
+    print(PAGE.relative_to(ROOT))

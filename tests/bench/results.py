@@ -1,0 +1,78 @@
+"""``docs/benchmarks/results.json``: by family, what the run ran on and every run of every side as one row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.comparison import Line, Ratio, Run, ratio
+from tests.bench.harness import Case, Outcome
+from tests.bench.side import ROOT
+
+RESULTS = ROOT / "docs" / "benchmarks" / "results.json"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case as the page shows it; ``failed`` holds the sentences of the sides that could not run."""
+
+    family: str
+    name: str
+    title: str
+    data: str
+    lines: tuple[Line, ...]
+    runs: tuple[Run, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, case: Case, outcome: Outcome) -> CaseResult:
+        return cls(case.family, case.name, case.title, case.data, case.lines, tuple(outcome.runs), outcome.failed)
+
+    @property
+    def sides(self) -> list[str]:
+        return list(dict.fromkeys(run.side for run in sorted(self.runs, key=lambda run: (run.round, run.position))))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CaseResult:
+        lines = tuple(Line(**line) for line in data["lines"])
+        return cls(**{**data, "lines": lines, "runs": tuple(Run(**run) for run in data["runs"])})
+
+
+@dataclass
+class Family:
+    """The cases of one run on one machine."""
+
+    facts: dict[str, Any]
+    cases: list[CaseResult]
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for case in self.cases for run in case.runs]
+
+    def ratios(self) -> list[tuple[CaseResult, Line, Ratio | None]]:
+        return [(case, line, ratio(self.runs, case.name, line)) for case in self.cases for line in case.lines]
+
+
+def read(path: Path = RESULTS) -> dict[str, Family]:
+    if not path.exists():
+        return {}
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: Family(family["facts"], [CaseResult.from_json(case) for case in family["cases"]])
+        for name, family in data.items()
+    }
+
+
+def write(families: Mapping[str, Family], path: Path = RESULTS) -> None:
+    data = {
+        name: {"facts": family.facts, "cases": [case.to_json() for case in family.cases]}
+        for name, family in sorted(families.items())
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False, default=dict) + "\n", encoding="utf-8")
