@@ -32,11 +32,11 @@ def in_bulk(tables: Iterable[pa.Table], rows: int = ROWS_A_PIECE) -> Iterator[pa
 
 def split(table: pa.Table, key: str, owners: int, first_owner: int = 0) -> Iterator[Piece]:
     """Cuts a table into one piece an owner, by the hash of a key. An owner without rows gets none."""
-    ends = np.array([table.num_rows])
-    if owners > 1:
-        owner = (hash_values(table.column(key).combine_chunks()) % np.uint64(owners)).astype(np.int64)
-        ends = np.cumsum(np.bincount(owner, minlength=owners))
-        table = table.take(pa.array(np.argsort(owner, kind="stable")))
+    key_hash = hash_values(table.column(key).combine_chunks())
+    order = np.argsort(key_hash)  # rows of a key together compress best
+    table, key_hash = table.take(pa.array(order)), key_hash[order]
+    shares = np.arange(1, owners + 1, dtype=np.float64) * (2.0**64 / owners)
+    ends = np.append(np.searchsorted(key_hash, shares[:-1].astype(np.uint64)), table.num_rows)
     start = 0
     for number, end in enumerate(ends.tolist()):
         if end > start:

@@ -37,7 +37,10 @@ ROWS_PER_SHARE = 500_000
 ROWS_PER_TASK = 500_000
 """Transactions whose cards one task owns: it holds them."""
 TILES_PER_TASK = IDS_PER_TASK = 2_000_000
-SPARK = {"spark.shuffle.compress": False}  # what is moved is compressed
+SPARK = {
+    "spark.shuffle.compress": False,  # what is moved is compressed
+    "spark.python.daemon.module": "jobs.features.daemon",
+}
 
 
 @dataclass(frozen=True)
