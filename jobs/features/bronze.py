@@ -23,6 +23,8 @@ IDS_SCHEMA = pa.schema({"transaction_id": pa.string(), "day": pa.int64()})  # in
 REPORTS_SCHEMA = pa.schema({"transaction_id": pa.string(), "reported_us": pa.int64()})
 _RENAMED = {"time_us": "event_time", "order_key": "transaction_id", "country": "merchant_country"}
 _OF_A_VERSION = ("issued_day", "expires_day")
+_CARD = ("card_id", "account_id", "issuer_country", "issued_at", "expires_at", "valid_from")
+_OF_CARDS = (*_CARD, "source_file", "source_line")
 
 
 @dataclass(frozen=True)
@@ -99,45 +101,34 @@ def _transaction_ids(lake: Lake, folder: str) -> pa.Array:
     return pa.concat_tables([IDS_SCHEMA.empty_table().select(["transaction_id"]), *found]).column(0).combine_chunks()
 
 
-def card_versions(lake: Lake, files: Sequence[BronzeFile]) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Rows of the cards table: the columns of INPUT_SCHEMA that they have, and the same cards as rows of ACCOUNT_SCHEMA."""
-    names = [
-        "card_id",
-        "account_id",
-        "issuer_country",
-        "issued_at",
-        "expires_at",
-        "valid_from",
-        "source_file",
-        "source_line",
-    ]
-    for day, table in tables(lake, files, names):
+def card_versions(lake: Lake, files: Sequence[BronzeFile]) -> Iterator[pa.Table]:
+    """Rows of the cards table: the columns of INPUT_SCHEMA that they have, and issued_us."""
+    for day, table in tables(lake, files, _OF_CARDS):
         line = pc.utf8_lpad(table.column("source_line").cast(pa.string()), 12, "0")
-        place = pc.binary_join_element_wise(day.isoformat(), table.column("source_file"), line, "|")
-        valid_from = table.column("valid_from").cast(pa.int64())
         columns = {
             "card_id": table.column("card_id"),
             "kind": pa.repeat(pa.scalar(CARD_VERSION, pa.int32()), table.num_rows),
-            "time_us": valid_from,
-            "order_key": place,
+            "time_us": table.column("valid_from").cast(pa.int64()),
+            "order_key": pc.binary_join_element_wise(day.isoformat(), table.column("source_file"), line, "|"),
             "country": table.column("issuer_country"),
             "account_id": table.column("account_id"),
             "issued_day": _units(table.column("issued_at"), DAY_US),
             "expires_day": _units(table.column("expires_at"), DAY_US),
-        }
-        cards = {
-            "account_id": table.column("account_id"),
-            "card_id": table.column("card_id"),
             "issued_us": table.column("issued_at").cast(pa.int64()),
-            "known_us": valid_from,
         }
-        yield pa.table(columns), pa.table(cards)
+        yield pa.table(columns)
+
+
+def issued_cards(versions: pa.Table) -> pa.Table:
+    """The columns of ACCOUNT_SCHEMA that ``card_versions`` have."""
+    names = ["account_id", "card_id", "issued_us", "known_us"]
+    return versions.select(["account_id", "card_id", "issued_us", "time_us"]).rename_columns(names)
 
 
 def first_reports(lake: Lake, files: Sequence[BronzeFile]) -> pa.Table:
     """REPORTS_SCHEMA: when each charged-back transaction was first reported."""
     found = [
-        pa.table([t.column(0), t.column(1).cast(pa.int64())], REPORTS_SCHEMA.names)
+        pa.table([t.column("transaction_id"), t.column("reported_at").cast(pa.int64())], REPORTS_SCHEMA.names)
         for _, t in tables(lake, files, ["transaction_id", "reported_at"])
     ]
     every = pa.concat_tables([REPORTS_SCHEMA.empty_table(), *found])

@@ -119,9 +119,9 @@ class MakeProducts:
             reports: REPORTS_SCHEMA.
         """
         lake, accounts_from = self.place.lake, self.cards
-        for versions, issued in bronze.card_versions(lake, [f for f in files if f.dataset == CARDS.bronze]):
-            yield from split(versions, "card_id", self.cards)
-            yield from split(issued, "account_id", self.others, accounts_from)
+        for versions in in_bulk(bronze.card_versions(lake, [f for f in files if f.dataset == CARDS.bronze])):
+            yield from split(versions.drop_columns("issued_us"), "card_id", self.cards)
+            yield from split(bronze.issued_cards(versions), "account_id", self.others, accounts_from)
         of_transactions = [f for f in files if f.dataset != CARDS.bronze]
         for rows in in_bulk(bronze.transactions(lake, of_transactions, self.targets.span_us, self.repeated)):
             yield from split(rows, "card_id", self.cards)
