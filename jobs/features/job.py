@@ -137,7 +137,7 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     rows = {product.name: 0 for product in PRODUCTS}
     for number, block in enumerate(list(blocks(plan.targets)) or [[]]):
         with context.lake.staging() as staging:
-            with spark_session(context.settings, context.lake, "features", conf=SPARK) as spark:
+            with spark_session(context.settings, context.lake, "features", lake_in_jvm=False, conf=SPARK) as spark:
                 place = Place(context.lake.uri, context.settings, staging)
                 if plan.undecided and number == 0:
                     _decide_duplicates(context, plan, spark, place)
