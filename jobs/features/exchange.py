@@ -14,7 +14,7 @@ from jobs.common.digest import hash_values
 
 Piece = tuple[int, bytes]
 """The number of an owner, and rows for it."""
-ROWS_A_PIECE = 1 << 17
+ROWS_A_PIECE = 1 << 16
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 

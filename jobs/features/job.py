@@ -34,7 +34,7 @@ VOUCHING = PRODUCTS[-1]
 """Of each event date its manifest is taken away first and written last, so it vouches for all products."""
 ROWS_PER_SHARE = 500_000
 """Bronze rows that a task reads. It holds few of them at a time."""
-ROWS_PER_TASK = 500_000
+ROWS_PER_TASK = 400_000
 """Transactions whose cards one task owns: it holds them."""
 TILES_PER_TASK = IDS_PER_TASK = 2_000_000
 SPARK = {
