@@ -46,9 +46,17 @@ class Digest:
         self.rows += batch.num_rows
         row = np.zeros(batch.num_rows, np.uint64)
         for column, f in zip(batch.columns, batch.schema, strict=True):
-            row += mix(_hash(column) ^ _seed(f.name))
+            row += mix(hash_values(column) ^ _seed(f.name))
         for lane, salt in enumerate((np.uint64(0), _GOLDEN)):
             self.sums[lane] = (self.sums[lane] + int(mix(row ^ salt).sum(dtype=np.uint64))) % 2**64
+
+    def add(self, other: Digest) -> None:
+        """Adds the rows of another digest."""
+        if None not in (self.schema, other.schema) and self.schema != other.schema:
+            raise ValueError(f"Cannot add {other.schema} to a digest over {self.schema}.")
+        self.schema = self.schema or other.schema
+        self.rows += other.rows
+        self.sums = [(a + b) % 2**64 for a, b in zip(self.sums, other.sums, strict=True)]
 
     def hexdigest(self) -> str:
         return hashlib.sha256(json.dumps([self.schema, self.rows, self.sums]).encode()).hexdigest()
@@ -76,14 +84,18 @@ def _canonical(kind: pa.DataType) -> str:
         return "string"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"list<{_canonical(kind.value_type)}>"
+    if pa.types.is_dictionary(kind):
+        return _canonical(kind.value_type)
     return str(kind)
 
 
-def _hash(column: pa.Array) -> np.ndarray:
+def hash_values(column: pa.Array) -> np.ndarray:
     """One uint64 a value; nulls share one constant."""
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         hashed = _hash_lists(column)
+    elif pa.types.is_dictionary(kind):
+        hashed = hash_values(column.dictionary)[pc.fill_null(column.indices, 0).to_numpy(zero_copy_only=False)]
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         hashed = _hash_strings(column)
     else:
@@ -127,7 +139,7 @@ def _hash_strings(column: pa.Array) -> np.ndarray:
 
 def _hash_lists(column: pa.Array) -> np.ndarray:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    values = _hash(pc.list_flatten(column))
+    values = hash_values(pc.list_flatten(column))
     ends = np.cumsum(lengths)
     position = np.arange(values.size) - np.repeat(ends - lengths, lengths)
     sums = np.concatenate(

@@ -43,13 +43,15 @@ def spark_session(
     app: str,
     *,
     rows: int = 0,
+    lake_in_jvm: bool = True,
     archive_to: str = "",
     conf: Mapping[str, Any] | None = None,
 ) -> Iterator[SparkSession]:
     """A session in UTC with small pools, for the given lake; stopped at the end.
 
     Args:
-        rows: how many rows are about to be read, as far as known.
+        rows: how many rows Spark itself is about to read, as far as known.
+        lake_in_jvm: Spark itself reads or writes the lake, and not its Python tasks alone.
         archive_to: makes the JVM leave an archive of its classes there (see ``class_archive``).
         conf: further Spark settings.
 
@@ -67,7 +69,7 @@ def spark_session(
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(settings.spark_master).appName(app)
-    s3a = _s3a(settings) if lake.is_s3 else {}
+    s3a = _s3a(settings) if lake.is_s3 and lake_in_jvm else {}
     own = {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {}), **settings.spark_settings}
     for key, value in own.items():
         builder = builder.config(key, str(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +14,8 @@ import pyarrow.compute as pc
 
 from jobs.common.formulas import DAY_US, HISTORY_US
 from jobs.common.products import TIMESTAMP
-from jobs.features.windows import Doubles, Ints
+from jobs.features.windows import Axis, Doubles, Ints
 
-CHUNK_ROWS = 50_000
 EPOCH = date(1970, 1, 1)
 
 
@@ -45,8 +44,17 @@ class Targets:
         """Times that can matter to any target: ``[first day - HISTORY, last day + 1)``."""
         return int(self.days[0]) * DAY_US - HISTORY_US, (int(self.days[-1]) + 1) * DAY_US
 
+    @property
+    def axis(self) -> Axis:
+        """Holds the span of every card, and the longest window before it."""
+        return Axis(*self.span_us, HISTORY_US)
 
-def whole_keys(batches: Iterable[pa.RecordBatch], key: str, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
+    def created_at(self, days: Ints) -> pa.Array:
+        """created_timestamp of rows of the given event dates."""
+        return timestamps(self.created[np.searchsorted(self.days, days)])
+
+
+def whole_keys(batches: Iterable[pa.RecordBatch], key: str, rows: int) -> Iterator[pa.Table]:
     """Cuts a stream sorted by a key into tables that hold whole keys, with about ``rows`` rows each.
 
     A key with more rows than that comes as one larger table.
@@ -75,6 +83,11 @@ def midnight_us(day: date) -> int:
     return (day - EPOCH).days * DAY_US
 
 
+def date_of(day: int) -> date:
+    """The inverse of days since 1970."""
+    return EPOCH + timedelta(days=day)
+
+
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -98,6 +111,8 @@ def to_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
         column = columns[name]
         if isinstance(column, np.ndarray):
             return pa.array(column, from_pandas=True).cast(kind)
+        if pa.types.is_list(kind) and pa.types.is_dictionary(column.type.value_type):
+            return column  # it stays short until it is in the file
         return column.cast(kind)
 
     return pa.table([arrow(f.name, f.type) for f in schema], names=schema.names)

@@ -6,7 +6,7 @@ Pure functions from Arrow tables to Arrow tables. A chunk holds whole cards, sor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,7 +39,18 @@ from jobs.common.products import (
     TX_FEATURES,
 )
 from jobs.features.arrow import Targets, timestamps, to_numpy, to_table, whole_numbers
-from jobs.features.windows import Axis, Doubles, Events, Ints, UnitSum, Window, distinct_ends, running_sum, sample_std
+from jobs.features.windows import (
+    Axis,
+    Doubles,
+    Events,
+    Ints,
+    Maxima,
+    UnitSum,
+    Window,
+    distinct_ends,
+    running_sum,
+    sample_std,
+)
 
 TRANSACTION, CARD_VERSION = 0, 1
 WINDOWS_US = {"10m": 600_000_000, "1h": HOUR_US, "1d": DAY_US, "7d": 7 * DAY_US, "30d": 30 * DAY_US}
@@ -109,7 +120,7 @@ class Cards:
 
     @cached_property
     def axis(self) -> Axis:
-        axis = Axis(*self.targets.span_us, HISTORY_US)
+        axis = self.targets.axis
         axis.require_room(len(self.card_dictionary.dictionary))
         return axis
 
@@ -151,9 +162,11 @@ class Cards:
 
     @cached_property
     def merchant(self) -> Ints:
-        return to_numpy(self.transactions.column("merchant_id").combine_chunks().dictionary_encode().indices).astype(
-            np.int64
-        )
+        return to_numpy(self.merchant_dictionary.indices).astype(np.int64)
+
+    @cached_property
+    def merchant_dictionary(self) -> pa.DictionaryArray:
+        return self.transactions.column("merchant_id").combine_chunks().dictionary_encode()
 
     # -- card versions -------------------------------------------------------------------------------------
 
@@ -185,6 +198,10 @@ class Cards:
     @cached_property
     def amount_sum(self) -> Ints:
         return running_sum(self.amount)
+
+    @cached_property
+    def amount_maxima(self) -> Maxima:
+        return Maxima(self.amount)
 
     @cached_property
     def square_sum(self) -> Any:
@@ -287,7 +304,7 @@ class Cards:
         month, n = windows["30d"], windows["30d"].count
         columns: dict[str, Any] = {f"cnt_{w}": windows[w].count for w in ("1d", "7d", "30d")}
         columns |= {f"amt_{w}": windows[w].sum(self.amount_sum) for w in ("1d", "7d", "30d")}
-        largest = month.maximum(self.amount, empty=-1)
+        largest = month.maximum(self.amount_maxima, empty=-1)
         columns |= {
             "avg_30d": ratio(columns["amt_30d"], n),
             "std_30d": sample_std(n, columns["amt_30d"], month.sum(self.square_sum)),
@@ -308,18 +325,38 @@ class Cards:
         return ratio(sin, length), ratio(cos, length)
 
 
+def in_order(rows: pa.Table) -> pa.Table:
+    """The rows of INPUT_SCHEMA as ``Cards`` takes them: by card_id, kind, time_us and order_key."""
+    encoded = rows.column("card_id").combine_chunks().dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[to_numpy(pc.sort_indices(encoded.dictionary))] = np.arange(rank.size)
+    line = rank[to_numpy(encoded.indices)] * 2 + to_numpy(rows.column("kind"))
+    time = to_numpy(rows.column("time_us"))
+    order = np.lexsort((time, line))
+    tied = (np.diff(line[order]) == 0) & (np.diff(time[order]) == 0)
+    if tied.any():  # few are, and order_key is a text
+        among = np.unique(np.concatenate([order[:-1][tied], order[1:][tied]]))
+        place = np.zeros(order.size, np.int64)
+        place[among[to_numpy(pc.sort_indices(rows.column("order_key").take(pa.array(among))))]] = np.arange(among.size)
+        order = np.lexsort((place, time, line))
+    return rows.take(pa.array(order)).combine_chunks()
+
+
 # -- training rows -------------------------------------------------------------------------------------------
 
 
-def tx_features(table: pa.Table, targets: Targets) -> pa.Table:
-    """The rows of ``tx_features``: one per transaction whose UTC date is a target, its features just before it.
+def tx_features(cards: Cards, days: Ints) -> pa.Table:
+    """The rows of ``tx_features``: one per transaction of the given UTC dates, its features just before it.
 
     Args:
-        table: whole cards, INPUT_SCHEMA, sorted.
+        days: some of the targets' days, ascending.
+
+    Returns:
+        Rows by day, card and time.
     """
-    cards = Cards(table, targets)
     day = cards.time // DAY_US
-    rows = np.flatnonzero(np.isin(day, targets.days))
+    rows = np.flatnonzero(np.isin(day, days))
+    rows = rows[np.argsort(day[rows], kind="stable")]
     position, time, amount = cards.position[rows], cards.time[rows], cards.column("amount_cents")[rows]
     windows = cards.windows(position)
     columns = cards.long_features(position, windows)
@@ -349,7 +386,7 @@ def tx_features(table: pa.Table, targets: Targets) -> pa.Table:
     columns["merchant_country"] = carried.column("country")
     columns["transaction_id"] = carried.column("order_key")
     columns["event_timestamp"] = timestamps(time)
-    columns["created_timestamp"] = timestamps(targets.created[np.searchsorted(targets.days, day[rows])])
+    columns["created_timestamp"] = cards.targets.created_at(day[rows])
     return to_table(columns, TX_FEATURES.schema)
 
 
@@ -381,27 +418,20 @@ def _travel(cards: Cards, rows: Any) -> dict[str, Any]:
 # -- midnight states -----------------------------------------------------------------------------------------
 
 
-def card_states(table: pa.Table, targets: Targets) -> Iterator[pa.Table]:
-    """For each target, the state at the midnight that ends it of every card of the chunk active in the 90 days before.
+def card_states(cards: Cards, days: Ints) -> pa.Table:
+    """The state at the midnight that ends each day of every card active in the 90 days before.
 
     Args:
-        table: whole cards, INPUT_SCHEMA, sorted.
+        days: some of the targets' days, ascending.
 
-    Yields:
-        Tables of STATE_SCHEMA, one a target.
+    Returns:
+        STATE_SCHEMA, by day and card.
     """
-    cards = Cards(table, targets)
-    everyone = np.arange(len(cards.card_dictionary.dictionary), dtype=np.int64)
-    for day, created in zip(targets.days, targets.created, strict=True):
-        midnight = (int(day) + 1) * DAY_US
-        query = cards.axis.place(everyone, np.full(everyone.size, midnight))
-        active = everyone[cards.windows(query)["history"].count > 0]
-        if active.size:
-            yield _states_at(cards, active, midnight, int(created))
-
-
-def _states_at(cards: Cards, active: Ints, midnight: int, created: int) -> pa.Table:
-    query = cards.axis.place(active, np.full(active.size, midnight))
+    number = len(cards.card_dictionary.dictionary)
+    card, day = np.tile(np.arange(number, dtype=np.int64), days.size), np.repeat(days, number)
+    query = cards.axis.place(card, (day + 1) * DAY_US)
+    active = np.flatnonzero(cards.history.before(query) > cards.history.before(query - HISTORY_US))
+    card, day, query = card[active], day[active], query[active]
     windows = cards.windows(query)
     columns = cards.long_features(query, windows)
     columns["hour_sin_mean_30d"], columns["hour_cos_mean_30d"] = cards.mean_hour(windows["30d"])
@@ -417,14 +447,14 @@ def _states_at(cards: Cards, active: Ints, midnight: int, created: int) -> pa.Ta
     declined = np.delete(np.arange(cards.time.size), cards.approved)
     newest = Window(np.maximum(declines.low, declines.high - RECENT_DECLINES), declines.high)
     columns["declined_time_us"] = _lists(newest, cards.time[declined])
-    columns["merchant_ids"], columns["merchant_time_us"] = _merchants(cards, history)
+    columns["merchant_ids"], columns["merchant_time_us"] = _merchants(cards, days)
 
-    version = cards.version_at(active, query)
+    version = cards.version_at(card, query)
     for name in ("issued_day", "expires_day"):
         columns[name] = whole_numbers(cards.version_days(name, version))
-    columns["card_id"] = cards.card_dictionary.dictionary.take(pa.array(active))
-    columns["event_timestamp"] = timestamps(np.full(active.size, midnight))
-    columns["created_timestamp"] = timestamps(np.full(active.size, created))
+    columns["card_id"] = cards.card_dictionary.dictionary.take(pa.array(card))
+    columns["event_timestamp"] = timestamps((day + 1) * DAY_US)
+    columns["created_timestamp"] = cards.targets.created_at(day)
     return to_table(columns, STATE_SCHEMA)
 
 
@@ -442,22 +472,32 @@ def _last_card_present(cards: Cards, query: Ints) -> dict[str, Any]:
     return {new: cards.transactions.column(old).take(last) for old, new in names.items()}
 
 
-def _merchants(cards: Cards, history: Window) -> tuple[pa.Array, pa.Array]:
-    """The merchants that each window visited, in the order of their last visits, and the times of these."""
-    index, lengths = _flat(history)
-    is_last = cards.following_visit[index] >= np.repeat(history.high, lengths)
-    ends = np.cumsum(lengths)
-    kept_until = running_sum(is_last)[np.concatenate([[0], ends])]
-    last = Window(kept_until[:-1], kept_until[1:])
-    newest = Window(np.maximum(last.low, last.high - RECENT_MERCHANTS), last.high)
-    visits = index[is_last]
-    merchants = cards.transactions.column("merchant_id").take(pa.array(cards.approved[visits])).combine_chunks()
-    flat, _ = _flat(newest)
-    offsets = _offsets(newest)
-    return (
-        pa.ListArray.from_arrays(offsets, merchants.take(pa.array(flat))),
-        pa.ListArray.from_arrays(offsets, pa.array(cards.time[cards.approved][visits][flat])),
+def _merchants(cards: Cards, days: Ints) -> tuple[pa.Array, pa.Array]:
+    """The merchants that each active card visited in the 90 days before each midnight, by last visit, and its time.
+
+    A visit is a merchant's last from the midnight after it until the next visit, or for 90 days: what is made here is
+    as much as the lists hold, however dense a card is.
+    """
+    time, card = cards.time[cards.approved], cards.card[cards.approved]
+    has_next = cards.following_visit < 2**62
+    until = time + HISTORY_US
+    until[has_next] = np.minimum(until[has_next], time[cards.following_visit[has_next]])
+    first = np.searchsorted(days, time // DAY_US)
+    number = np.maximum(np.searchsorted(days, until // DAY_US) - first, 0)
+    index, _ = _flat(Window(first, first + number))
+    visit = np.repeat(np.arange(time.size), number)
+    order = np.argsort(index.astype(np.int16 if days.size < 2**15 else np.int64), kind="stable")
+    index, visit = index[order], visit[order]
+    row_begins = np.flatnonzero((np.diff(index, prepend=-1) != 0) | (np.diff(card[visit], prepend=-1) != 0))
+    ends = np.append(row_begins[1:], visit.size) if row_begins.size else row_begins
+    newest = Window(np.maximum(row_begins, ends - RECENT_MERCHANTS), ends)
+    if (newest.low > row_begins).any():
+        visit = visit[_flat(newest)[0]]
+    merchants = pa.DictionaryArray.from_arrays(
+        pa.array(cards.merchant[cards.approved][visit].astype(np.int32)), cards.merchant_dictionary.dictionary
     )
+    offsets = _offsets(newest)
+    return pa.ListArray.from_arrays(offsets, merchants), pa.ListArray.from_arrays(offsets, pa.array(time[visit]))
 
 
 def _lists(window: Window, values: Ints) -> pa.Array:

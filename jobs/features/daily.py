@@ -45,6 +45,14 @@ MERCHANT_SCHEMA = pa.schema(
 MCC_SCHEMA = pa.schema({"mcc": pa.int64(), "day": pa.int64(), "n": pa.int64(), "amount_cents": pa.int64()})
 
 
+def counted(rows: pa.Table, key: str, unit: str) -> pa.Table:
+    """One row a tile, ``n``, in place of one a transaction. Rows without a unit stay as they are."""
+    is_tile = rows.column(unit).is_valid()
+    counts = rows.filter(is_tile).group_by([key, unit], use_threads=False).aggregate([([], "count_all")])
+    tiles = [counts.rename_columns([key, unit, "n"]), rows.filter(pc.invert(is_tile))]
+    return pa.concat_tables([rows.schema.empty_table(), *tiles], promote_options="default").combine_chunks()
+
+
 class Tiles:
     """Counts per key and time unit, sorted, and the windows of whole units that end before a given unit."""
 
@@ -94,16 +102,17 @@ class _IssuedCards:
         account = pc.index_in(rows.column("account_id"), accounts)
         owned = account.is_valid()
         self.size = len(accounts)
-        self.account = to_numpy(account.filter(owned)).astype(np.int64)
+        account_of = to_numpy(account.filter(owned)).astype(np.int64)
         rows = rows.filter(owned)
-        self.card = to_numpy(rows.column("card_id").combine_chunks().dictionary_encode().indices).astype(np.int64)
+        cards = rows.column("card_id").combine_chunks().dictionary_encode()
+        self.pair = account_of * len(cards.dictionary) + to_numpy(cards.indices)
+        self.cards = max(1, len(cards.dictionary))
         self.issued, self.known = to_numpy(rows.column("issued_us")), to_numpy(rows.column("known_us"))
 
     def count(self, midnight: int) -> Ints:
         """Different cards of each account issued in the 30 days before midnight and known by then."""
         new = (self.issued >= midnight - NEW_CARD_DAYS * DAY_US) & (self.issued < midnight) & (self.known <= midnight)
-        pairs = np.unique(np.stack([self.account[new], self.card[new]]), axis=1)
-        return np.bincount(pairs[0], minlength=self.size)
+        return np.bincount(np.unique(self.pair[new]) // self.cards, minlength=self.size)
 
 
 def merchant_daily(table: pa.Table, targets: Targets) -> Iterator[pa.Table]:

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.common.cli import JobContext
 from jobs.common.contract import CARDS, CHARGEBACKS, TRANSACTIONS
 from jobs.common.digest import combine
-from jobs.common.formulas import HISTORY_US
-from jobs.common.lake import Lake, Manifest, event_partition, ingest_partition, partition_day, require
-from jobs.common.products import (
-    ACCOUNT_DAILY,
-    CARD_DAILY,
-    CARD_LAST_STATE,
-    HISTORY,
-    MCC_DAILY,
-    MERCHANT_DAILY,
-    PRODUCTS,
-    TX_FEATURES,
-    Product,
-)
-from jobs.common.staged import parquet_digest, staged_parquet
+from jobs.common.lake import Manifest, event_partition, ingest_partition, partition_day, require
+from jobs.common.products import HISTORY, PRODUCTS, TX_FEATURES
 from jobs.common.version import code_version
-from jobs.features import daily
-from jobs.features.arrow import CHUNK_ROWS, Targets, midnight_us, whole_keys
-from jobs.features.card import STATE_SCHEMA, card_states, tx_features
+from jobs.features.arrow import EPOCH, Targets, midnight_us
+from jobs.features.bronze import BronzeFile, first_reports, shares
+from jobs.features.exchange import Piece
+from jobs.features.parts import Part, gathered
 from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
-from jobs.features.windows import Axis
+from jobs.features.tasks import FindDuplicates, MakeProducts, Place
 
 if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs none of it
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 DUPLICATES = "silver/duplicates"
 """Which bronze lines repeat a transaction_id of a lower ingest day: transaction_id, per ingest_date."""
 DUPLICATES_SCHEMA = pa.schema({"transaction_id": pa.string()})
 VOUCHING = PRODUCTS[-1]
 """Of each event date its manifest is taken away first and written last, so it vouches for all products."""
-ROWS_PER_TASK = 1_000_000
+ROWS_PER_SHARE = 500_000
+"""Bronze rows that a task reads. It holds few of them at a time."""
+ROWS_PER_TASK = 400_000
+"""Transactions whose cards one task owns: it holds them."""
+TILES_PER_TASK = IDS_PER_TASK = 2_000_000
+SPARK = {
+    "spark.shuffle.compress": False,  # what is moved is compressed
+    "spark.python.daemon.module": "jobs.features.daemon",
+}
 
 
 @dataclass(frozen=True)
@@ -138,141 +135,84 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     from jobs.common.spark import spark_session
 
     rows = {product.name: 0 for product in PRODUCTS}
-    rows_read = sum(b.rows for b in history(plan.bronze, TRANSACTIONS.bronze, plan.targets, plan.known_until))
-    # Tasks by the number of rows alone, so that files come out the same on every machine.
-    conf = {"spark.sql.shuffle.partitions": max(2, -(-rows_read // ROWS_PER_TASK))}
     for number, block in enumerate(list(blocks(plan.targets)) or [[]]):
         with context.lake.staging() as staging:
-            with spark_session(context.settings, context.lake, "features", rows=rows_read, conf=conf) as spark:
+            with spark_session(context.settings, context.lake, "features", lake_in_jvm=False, conf=SPARK) as spark:
+                place = Place(context.lake.uri, context.settings, staging)
                 if plan.undecided and number == 0:
-                    _decide_duplicates(context, plan, spark)
-                if block:
-                    _stage(context, plan, block, spark, staging)
-            # Spark's workers end with its session: idle, they would stand beside what is read back now.
-            for name, count in _publish(context, plan, block, staging, began).items():
+                    _decide_duplicates(context, plan, spark, place)
+                parts = _make(context, plan, block, spark, place) if block else []
+            # Spark's JVM and workers end with its session: idle, they would stand beside what is published now.
+            for name, count in _publish(context, plan, block, parts, began).items():
                 rows[name] += count
     return rows
 
 
-def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession) -> None:
-    from jobs.features.frames import Bronze, duplicates
-
-    partitions = [
+def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession, place: Place) -> None:
+    lines = [
         b
         for b in plan.bronze
         if b.dataset == TRANSACTIONS.bronze and any(_is_judged_against(b.day, day) for day in plan.undecided)
     ]
-    ids = Bronze(spark, context.lake, partitions).transaction_ids()
-    with context.lake.staging() as staging:
-        if ids is not None:
-            found = duplicates(ids, [d.isoformat() for d in plan.undecided], HISTORY.days)
-            ordered = found.repartition(1).sortWithinPartitions("ingest_date", "transaction_id")
-            ordered.write.partitionBy("ingest_date").parquet(context.lake.spark_url(f"{staging}/duplicates"))
-        for day, inputs in plan.undecided.items():
-            partition = ingest_partition(day)
-            staged = staged_parquet(context.lake, f"{staging}/duplicates/{partition}")
-            digest = parquet_digest(context.lake, staged, DUPLICATES_SCHEMA)
-            manifest = Manifest(
-                DUPLICATES, partition, "features", plan.version, inputs, digest.hexdigest(), digest.rows
-            )
-            context.lake.publish(manifest, staged)
+    wanted = tuple(sorted((day - EPOCH).days for day in plan.undecided))
+    task = FindDuplicates(place, DUPLICATES, wanted, _owners(lines, IDS_PER_TASK))
+    found = _exchange(spark, shares(lines, ROWS_PER_SHARE), task.spread, task.make, task.owners)
+    for day, inputs in plan.undecided.items():
+        partition = ingest_partition(day)
+        staged, digest = gathered((p for p in found if p.partition == partition), DUPLICATES_SCHEMA)
+        manifest = Manifest(DUPLICATES, partition, "features", plan.version, inputs, digest.hexdigest(), digest.rows)
+        context.lake.publish(manifest, staged)
 
 
-def _stage(context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkSession, staging: str) -> None:
-    """Writes every product's partitions of the block below the staging folder."""
-    from pyspark import StorageLevel
-    from pyspark.sql import functions as F
-
-    from jobs.features.frames import Bronze
-
-    lake = context.lake
+def _make(context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkSession, place: Place) -> list[Part]:
+    """Stages every product's partitions of the block."""
     targets = Targets({t.event_date: midnight_us(t.known_at) for t in block})
-    needed = [
-        b for d in (TRANSACTIONS, CARDS, CHARGEBACKS) for b in history(plan.bronze, d.bronze, block, plan.known_until)
-    ]
-    bronze = Bronze(spark, lake, needed)
-    transactions = bronze.transactions(_known_duplicates(spark, lake, needed), targets.span_us)
-
-    def write(rows: DataFrame, product: Product) -> None:
-        order = (
-            ["event_date", product.key]
-            if product is not TX_FEATURES
-            else ["event_date", "card_id", "event_timestamp", product.key]
-        )
-        columns = [F.col(name) for name in product.schema.names]
-        date_of = (
-            F.to_date("event_timestamp") if product is TX_FEATURES else F.date_sub(F.to_date("event_timestamp"), 1)
-        )
-        ordered = rows.select(*columns, date_of.alias("event_date")).sortWithinPartitions(*order)
-        ordered.write.partitionBy("event_date").parquet(lake.spark_url(f"{staging}/{product.name}"))
-        context.log.info("computed", product=product.name)
-
-    cards = (
-        transactions.unionByName(bronze.card_versions())
-        .repartition("card_id")
-        .sortWithinPartitions("card_id", "kind", "time_us", "order_key")
-        .persist(StorageLevel.DISK_ONLY)
+    lines, cards, chargebacks = (
+        history(plan.bronze, d.bronze, block, plan.known_until) for d in (TRANSACTIONS, CARDS, CHARGEBACKS)
     )
-    write(_map(cards, "card_id", lambda table: [tx_features(table, targets)], TX_FEATURES.schema, targets), TX_FEATURES)
-    states = _map(cards, "card_id", lambda table: card_states(table, targets), STATE_SCHEMA, targets)
-    states = states.persist(StorageLevel.DISK_ONLY)
-    write(states, CARD_DAILY)
-    write(states, CARD_LAST_STATE)
-    states.unpersist()
-    cards.unpersist()
-
-    accounts = bronze.account_rows(transactions).repartition("account_id").sortWithinPartitions("account_id")
-    write(
-        _map(accounts, "account_id", lambda t: daily.account_daily(t, targets), ACCOUNT_DAILY.schema, targets),
-        ACCOUNT_DAILY,
-    )
-    merchants = bronze.merchant_rows(transactions).repartition("merchant_id").sortWithinPartitions("merchant_id")
-    write(
-        _map(merchants, "merchant_id", lambda t: daily.merchant_daily(t, targets), MERCHANT_DAILY.schema, targets),
-        MERCHANT_DAILY,
-    )
-    tiles = bronze.mcc_rows(transactions).toArrow().cast(daily.MCC_SCHEMA)
-    for target_date, table in zip(sorted(targets.created_us), daily.mcc_daily(tiles, targets), strict=True):
-        _write(lake, f"{staging}/{MCC_DAILY.name}/{event_partition(target_date)}/part.parquet", table)
+    reports = first_reports(context.lake, [f for share in shares(chargebacks, ROWS_PER_SHARE) for f in share])
+    # Owners by the number of rows alone, so that files come out the same on every machine.
+    task = MakeProducts(place, targets, DUPLICATES, _owners(lines, ROWS_PER_TASK, 2), _owners(lines, TILES_PER_TASK))
+    known = spark.sparkContext.broadcast(reports)
+    files = shares([*lines, *cards], ROWS_PER_SHARE)
+    parts = _exchange(spark, files, lambda share: task.spread(known.value, share), task.make, task.owners)
+    context.log.info("computed", event_dates=len(block), files=len(parts))
+    return parts
 
 
-def _known_duplicates(spark: SparkSession, lake: Lake, needed: Iterable[BronzeDay]) -> DataFrame:
-    days = [ingest_partition(b.day) for b in needed if b.dataset == TRANSACTIONS.bronze]
-    paths = [lake.spark_url(f"{DUPLICATES}/{name}") for name, m in lake.manifests(DUPLICATES, days).items() if m.rows]
-    if not paths:
-        return spark.createDataFrame([], "transaction_id string, ingest_date date")
-    return spark.read.option("basePath", lake.spark_url(DUPLICATES)).parquet(*paths)
+def _owners(partitions: Iterable[BronzeDay], rows: int, at_least: int = 1) -> int:
+    return max(at_least, -(-sum(b.rows for b in partitions) // rows))
 
 
-Kernel = Callable[[pa.Table], Iterable[pa.Table]]
-
-
-def _map(rows: DataFrame, key: str, kernel: Kernel, schema: pa.Schema, targets: Targets) -> DataFrame:
-    """Runs a kernel over tables of whole keys, in frames that are sorted by the key."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    chunk = min(CHUNK_ROWS, Axis(*targets.span_us, HISTORY_US).keys // 2)
-
-    def over(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for table in whole_keys(batches, key, chunk):
-            for result in kernel(table):
-                yield from result.to_batches(max_chunksize=2_000)
-
-    nullable = pa.schema([pa.field(f.name, f.type) for f in schema])
-    return rows.mapInArrow(over, from_arrow_schema(nullable))
+def _exchange(
+    spark: SparkSession,
+    files: Sequence[Sequence[BronzeFile]],
+    spread: Callable[[Sequence[BronzeFile]], Iterable[Piece]],
+    make: Callable[[int, Iterable[Piece]], Iterable[Part]],
+    owners: int,
+) -> list[Part]:
+    """Reads shares of files, brings each owner its pieces in one shuffle, and returns the parts that owners made."""
+    if not files:
+        return []
+    pieces = spark.sparkContext.parallelize(files, len(files)).flatMap(spread).partitionBy(owners, int)
+    return pieces.mapPartitionsWithIndex(make).collect()
 
 
 # -- publishing ----------------------------------------------------------------------------------------------
 
 
-def _publish(context: JobContext, plan: Plan, block: Sequence[Target], staging: str, began: float) -> dict[str, int]:
+def _publish(
+    context: JobContext, plan: Plan, block: Sequence[Target], parts: Iterable[Part], began: float
+) -> dict[str, int]:
     rows = {product.name: 0 for product in PRODUCTS}
+    of_partition = defaultdict(list)
+    for part in parts:
+        of_partition[part.dataset, part.partition].append(part)
     for t in block:
         partition = event_partition(t.event_date)
         context.lake.retract(VOUCHING.dataset, partition)
         for product in PRODUCTS:
-            staged = staged_parquet(context.lake, f"{staging}/{product.name}/{partition}")
-            digest = parquet_digest(context.lake, staged, product.schema)
+            staged, digest = gathered(of_partition[product.name, partition], product.schema)
             seconds = round(time.perf_counter() - began, 1)
             manifest = Manifest(
                 product.dataset,
@@ -287,9 +227,3 @@ def _publish(context: JobContext, plan: Plan, block: Sequence[Target], staging: 
             context.lake.publish(manifest, staged)
             rows[product.name] += digest.rows
     return rows
-
-
-def _write(lake: Lake, relative: str, table: pa.Table) -> None:
-    path = lake.path(relative)
-    lake.make_folder_of(path)
-    pq.write_table(table, path, filesystem=lake.filesystem, compression="zstd")

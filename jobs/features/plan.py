@@ -25,18 +25,20 @@ BLOCK_SPAN = timedelta(days=366)
 
 @dataclass(frozen=True)
 class BronzeDay:
-    """One published bronze partition: its ingest day, its digest and the UTC dates of its rows, ascending."""
+    """One published bronze partition: its ingest day, its digest, the UTC dates of its rows, ascending, and its files."""
 
     dataset: str
     day: date
     digest: str
     rows: int
     dates: tuple[date, ...]
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> BronzeDay:
         dates = tuple(sorted(date.fromisoformat(d) for d in manifest.counts.get("dates", {})))
-        return cls(manifest.dataset, partition_day(manifest.partition), manifest.digest, manifest.rows, dates)
+        day = partition_day(manifest.partition)
+        return cls(manifest.dataset, day, manifest.digest, manifest.rows, dates, tuple(manifest.files))
 
     def reaches(self, event_date: date) -> bool:
         """Whether a row of this partition can change a feature of the event date."""

@@ -80,22 +80,29 @@ class Window:
         """Sum over each window, given ``running_sum`` of the values. Exact modulo 2^64."""
         return running[self.high] - running[self.low]
 
-    def maximum(self, values: Ints, empty: int) -> Ints:
-        """Largest value of each window.
-
-        A sparse table, one level of doubling length at a time: O(n log n) time, two levels of memory.
-        """
+    def maximum(self, maxima: Maxima, empty: int) -> Ints:
+        """Largest value of each window: of two stretches of a power of two that cover it."""
         result = np.full(self.low.size, empty, np.int64)
-        table = values
-        length = 1
-        longest = int(self.count.max(initial=0))
-        while length <= longest:
-            here = (self.count >= length) & (self.count < 2 * length)
-            low, high = self.low[here], self.high[here]
-            result[here] = np.maximum(table[low], table[high - length])
-            table = np.maximum(table[:-length], table[length:]) if table.size > length else table[:0]
-            length *= 2
+        exponent = np.frexp(self.count.astype(np.float64))[1] - 1
+        for level in range(int(exponent.max(initial=-1)) + 1):
+            here = np.flatnonzero(exponent == level)
+            stretches = maxima.of_length(level)
+            result[here] = np.maximum(stretches[self.low[here]], stretches[self.high[here] - (1 << level)])
         return result
+
+
+class Maxima:
+    """A sparse table: the largest of every stretch of 1, 2, 4, … values. Each length costs as much memory as the values."""
+
+    def __init__(self, values: Ints) -> None:
+        self._levels = [values]
+
+    def of_length(self, level: int) -> Ints:
+        """For each value the largest of the ``2 ** level`` that begin with it."""
+        while len(self._levels) <= level:
+            last, length = self._levels[-1], 1 << (len(self._levels) - 1)
+            self._levels.append(np.maximum(last[:-length], last[length:]))
+        return self._levels[level]
 
 
 def running_sum(values: Ints | NDArray[np.bool_]) -> Ints:

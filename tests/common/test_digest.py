@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.common.digest import table_digest
+from jobs.common.digest import Digest, table_digest
 
 SCHEMA = pa.schema(
     {
@@ -47,6 +47,27 @@ def digest(rows: list[dict[str, Any]], chunk: int = 10**6) -> str:
 def test_order_and_chunks_do_not_matter(rows: list[dict[str, Any]], random: Any, chunk: int) -> None:
     shuffled = random.sample(rows, len(rows))
     assert digest(rows) == digest(shuffled, chunk)
+
+
+@settings(deadline=None)  # a busy machine is no error
+@given(st.lists(ROW, min_size=1, max_size=20), st.integers(0, 20))
+def test_digests_of_parts_add_up(rows: list[dict[str, Any]], cut: int) -> None:
+    whole = pa.Table.from_pylist(rows, SCHEMA)
+    added = Digest()
+    for part in (whole.slice(0, cut), whole.slice(cut)):
+        added.add(table_digest(part.to_batches()))
+    assert added == table_digest(whole.to_batches())
+
+
+def test_a_dictionary_is_its_values() -> None:
+    rows: list[dict[str, Any]] = [{"id": i, "names": n} for i, n in (("a", ["x", None, "y"]), (None, []), ("a", None))]
+    plain = pa.Table.from_pylist(rows, pa.schema({"id": pa.string(), "names": pa.list_(pa.string())}))
+    names = plain.column("names").combine_chunks()
+    encoded = pa.ListArray.from_arrays(names.offsets, names.values.dictionary_encode(), mask=names.is_null())
+    short = pa.table({"id": plain.column("id").dictionary_encode(), "names": encoded})
+    for table in (short, short.slice(1)):
+        expected = plain.slice(plain.num_rows - table.num_rows)
+        assert table_digest(table.combine_chunks().to_batches()) == table_digest(expected.to_batches())
 
 
 @settings(deadline=None)  # a busy machine is no error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs.common.digest import table_digest
 from jobs.common.products import TX_FEATURES
 from jobs.features.arrow import EPOCH, Targets, whole_keys
-from jobs.features.card import CARD_VERSION, INPUT_SCHEMA, TRANSACTION, card_states, tx_features
-from jobs.features.windows import Axis, Events, Window, sample_std
+from jobs.features.card import CARD_VERSION, INPUT_SCHEMA, TRANSACTION, Cards, card_states, in_order, tx_features
+from jobs.features.windows import Axis, Events, Ints, Maxima, Window, sample_std
 from tests.features.bronze_lake import Row, awkward_cards, days_of
 
 FIRST, LAST = date(2026, 2, 1), date(2026, 4, 2)
@@ -47,8 +49,7 @@ def kernel_rows(transactions: Sequence[Row], cards: Sequence[Row]) -> pa.Table:
         }
         for i, c in enumerate(cards)
     ]
-    order = ["card_id", "kind", "time_us", "order_key"]
-    return pa.Table.from_pylist(rows, INPUT_SCHEMA).sort_by([(name, "ascending") for name in order])
+    return in_order(pa.Table.from_pylist(random.Random(4).sample(rows, len(rows)), INPUT_SCHEMA))
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,16 @@ def data() -> tuple[list[Row], list[Row]]:
     return list(once.values()), [row for rows in made.cards.values() for row in rows]
 
 
+def training_rows(table: pa.Table) -> pa.Table:
+    return tx_features(Cards(table, TARGETS), TARGETS.days)
+
+
+def states(table: pa.Table, days: Ints = TARGETS.days) -> pa.Table:
+    return card_states(Cards(table, TARGETS), days)
+
+
 def features(transactions: Sequence[Row], cards: Sequence[Row]) -> dict[str, Row]:
-    table = tx_features(kernel_rows(transactions, cards), TARGETS)
+    table = training_rows(kernel_rows(transactions, cards))
     return {row["transaction_id"]: row for row in table.to_pylist()}
 
 
@@ -120,11 +129,26 @@ def test_the_size_of_chunks_and_batches_does_not_matter(data: tuple[list[Row], l
     assert sum(c.num_rows for c in chunks) == table.num_rows
     owners = [set(c.column("card_id").to_pylist()) for c in chunks]
     assert sum(map(len, owners)) == len(set().union(*owners)), "a card was cut in two"
-    together = pa.concat_tables(tx_features(c, TARGETS) for c in chunks)
-    assert together.equals(tx_features(table, TARGETS))
-    order = [("card_id", "ascending"), ("event_timestamp", "ascending")]
-    states = pa.concat_tables(t for c in chunks for t in card_states(c, TARGETS)).sort_by(order)
-    assert states.equals(pa.concat_tables(card_states(table, TARGETS)).sort_by(order))
+    order = [("card_id", "ascending"), ("event_timestamp", "ascending"), ("transaction_id", "ascending")]
+    together = pa.concat_tables(map(training_rows, chunks)).sort_by(order)
+    assert together.equals(training_rows(table).sort_by(order))
+    of_chunks = table_digest(pa.concat_tables(map(states, chunks)).to_batches())
+    assert of_chunks == table_digest(states(table).to_batches())
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_how_many_days_are_made_together_does_not_matter(data: tuple[list[Row], list[Row]], at_once: int) -> None:
+    cards = Cards(kernel_rows(*data), TARGETS)
+    days = [TARGETS.days[i : i + at_once] for i in range(0, TARGETS.days.size, at_once)]
+    for kernel in (tx_features, card_states):
+        some = table_digest(batch for d in days for batch in kernel(cards, d).to_batches())
+        assert some == table_digest(kernel(cards, TARGETS.days).to_batches())
+
+
+def test_rows_are_ordered_as_arrow_orders_them(data: tuple[list[Row], list[Row]]) -> None:
+    table = kernel_rows(*data)
+    keys = [(name, "ascending") for name in ("card_id", "kind", "time_us", "order_key")]
+    assert table.equals(table.sort_by(keys))
 
 
 def test_amounts_too_large_for_64_bit_squares_are_still_exact() -> None:
@@ -142,19 +166,19 @@ def test_amounts_too_large_for_64_bit_squares_are_still_exact() -> None:
 def test_a_chunk_without_transactions_or_without_approved_ones() -> None:
     data = awkward_cards(LAST, LAST)
     cards = [row for rows in data.cards.values() for row in rows]
-    assert tx_features(kernel_rows([], cards), TARGETS).num_rows == 0
-    assert list(card_states(kernel_rows([], cards), TARGETS)) == []
+    assert training_rows(kernel_rows([], cards)).num_rows == 0
+    assert states(kernel_rows([], cards)).num_rows == 0
     declined = [{**row, "status": "declined"} for row in data.transactions[LAST]]
-    table = tx_features(kernel_rows(declined, cards), TARGETS)
+    table = training_rows(kernel_rows(declined, cards))
     assert table.num_rows == len(declined)
     assert set(table.column("cnt_30d").to_pylist()) == {0}
     assert table.column("secs_since_last").null_count == len(declined)
     assert max(table.column("declines_1d").to_pylist()) > 0
-    assert list(card_states(kernel_rows(declined, cards), TARGETS)) == []
+    assert states(kernel_rows(declined, cards)).num_rows == 0
 
 
 def test_columns_are_those_of_the_catalogue(data: tuple[list[Row], list[Row]]) -> None:
-    table = tx_features(kernel_rows(*data), TARGETS)
+    table = training_rows(kernel_rows(*data))
     assert [(f.name, f.type) for f in table.schema] == [(f.name, f.type) for f in TX_FEATURES.schema]
     for field in TX_FEATURES.schema:
         assert field.nullable or table.column(field.name).null_count == 0, field.name
@@ -170,7 +194,7 @@ def test_window_sums_and_maxima_against_loops() -> None:
         window = Window(events.before(query - width), events.before(query))
         inside = [values[(position >= q - width) & (position < q)] for q in query]
         assert window.count.tolist() == [v.size for v in inside]
-        assert window.maximum(values, -99).tolist() == [v.max() if v.size else -99 for v in inside]
+        assert window.maximum(Maxima(values), -99).tolist() == [v.max() if v.size else -99 for v in inside]
 
 
 def test_standard_deviation_of_near_equal_large_values() -> None:
@@ -194,7 +218,6 @@ def test_a_version_of_the_future_is_not_in_force_at_the_last_midnight(data: tupl
 
     def expires(valid_from: datetime) -> int:
         later = {**known, "valid_from": valid_from, "expires_at": known["expires_at"] + timedelta(days=5)}
-        *_, last = card_states(kernel_rows(mine, [known, later]), TARGETS)
-        return int(last.column("expires_day")[0].as_py())
+        return int(states(kernel_rows(mine, [known, later])).column("expires_day")[-1].as_py())
 
     assert expires(midnight) == expires(midnight - timedelta(days=9)) == expires(midnight + timedelta(days=60)) + 5
