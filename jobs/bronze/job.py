@@ -152,21 +152,21 @@ class _Part:
 
 def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: float) -> None:
     """Makes the bronze partitions of the days and publishes them, all or (when data is too bad) none."""
-    from jobs.common.spark import spark_session
+    from jobs.common.spark import spark_context
 
     began = time.perf_counter()
     lake, settings, log = context.lake, context.settings, context.log
     parts = [part for dataset in DATASETS for part in _scan(lake, dataset, landings, log)]
     _check_readable(parts)
-    with lake.staging() as staging, spark_session(settings, lake, JOB) as spark:
+    with lake.staging() as staging, spark_context(settings, lake, JOB) as spark:
         place = Workplace(lake.uri, settings, staging)
-        _check_files(spark.sparkContext, place, parts)
+        _check_files(spark, place, parts)
         for part in parts:
             _check_lines(part)
         for dataset, of_dataset in _by_dataset(parts):
             log.info("checked", dataset=dataset, lines=sum(part.lines for part in of_dataset))
         _check_share(parts, max_bad_share)
-        quarantined = _write(spark.sparkContext, place, parts)
+        quarantined = _write(spark, place, parts)
         for dataset, of_dataset in _by_dataset(parts):
             log.info(
                 "staged", dataset=dataset, duplicates=sum(f.duplicates for part in of_dataset for f in part.staged)

@@ -131,7 +131,7 @@ def _hash_strings(column: pa.Array) -> np.ndarray:
         where = np.flatnonzero(lengths == length)
         words = -(-int(length) // 8)
         padded = np.zeros((where.size, words * 8), np.uint8)
-        if where.size == len(binary):  # one beside the other
+        if length and where.size == len(binary):  # one beside the other
             padded[:, :length] = data[offsets[0] : offsets[-1]].reshape(-1, length)
         else:
             padded[:, :length] = data[offsets[where][:, None] + np.arange(length)]

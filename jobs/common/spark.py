@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -49,7 +50,7 @@ def spark_session(
     """A session in UTC with small pools, for the given lake; stopped at the end.
 
     Args:
-        rows: how many rows are about to be read, as far as known.
+        rows: how many rows the JVM is about to read, as far as known.
         archive_to: makes the JVM leave an archive of its classes there (see ``class_archive``).
         conf: further Spark settings.
 
@@ -57,6 +58,26 @@ def spark_session(
         JobError: the lake's store is gone or full, or Spark failed; the message holds the first line of the cause.
         WrongCall: the lake is a folder, which executors on other machines cannot share.
     """
+    with spark_context(settings, lake, app, rows=rows, archive_to=archive_to, conf=conf):
+        session = SparkSession.builder.getOrCreate()
+        try:
+            yield session
+        finally:
+            with suppress(ConnectionError, Py4JError):
+                session.stop()
+
+
+@contextmanager
+def spark_context(
+    settings: Settings,
+    lake: Lake,
+    app: str,
+    *,
+    rows: int = 0,
+    archive_to: str = "",
+    conf: Mapping[str, Any] | None = None,
+) -> Iterator[SparkContext]:
+    """Like ``spark_session``, without Spark's SQL, which costs a second to load: for tasks in Python alone."""
     if not (lake.is_s3 or settings.spark_master.startswith("local")):
         raise WrongCall(
             f"Lake {lake.uri}: Spark's executors at {settings.spark_master} do not share a folder of this machine. "
@@ -66,17 +87,16 @@ def spark_session(
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc would keep a heap of its own for each of the JVM's threads
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master(settings.spark_master).appName(app)
     s3a = _s3a(settings) if lake.is_s3 else {}
     own = {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {}), **settings.spark_settings}
-    for key, value in own.items():
-        builder = builder.config(key, str(value))
-    session = None
+    spark_conf = SparkConf().setMaster(settings.spark_master).setAppName(app)
+    spark_conf.setAll([(key, str(value)) for key, value in own.items()])
+    context = None
     try:
-        session = builder.getOrCreate()
+        context = SparkContext(conf=spark_conf)
         if not settings.spark_master.startswith("local"):
-            _await_executor(session, settings.spark_master)
-        yield session
+            _await_executor(context, settings.spark_master)
+        yield context
     except (PySparkException, Py4JError) as error:
         if failure := lake.failure(str(error)):
             raise failure from error
@@ -88,18 +108,18 @@ def spark_session(
             "Its last words are above; SPARK_DRIVER_MEMORY gives it more."
         ) from error
     finally:
-        if session:
+        if context:
             with suppress(ConnectionError, Py4JError):
-                session.stop()
+                context.stop()
 
 
-def _await_executor(session: SparkSession, master: str) -> None:
+def _await_executor(context: SparkContext, master: str) -> None:
     """Waits for the first executor: Spark would wait for ever, and say nothing.
 
     Raises:
         JobError: none came.
     """
-    known = session.sparkContext._jsc.sc()
+    known = context._jsc.sc()
     until = time.monotonic() + EXECUTOR_SECONDS
     while known.getExecutorMemoryStatus().size() < 2:  # the driver is one of them
         if time.monotonic() > until:

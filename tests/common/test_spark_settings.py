@@ -42,16 +42,16 @@ def test_a_cluster_that_gives_no_executor_is_not_waited_for_for_ever(monkeypatch
 
     known = [1, 1, 2]
 
-    def session() -> Any:
+    def context() -> Any:
         scala = SimpleNamespace(getExecutorMemoryStatus=lambda: SimpleNamespace(size=lambda: known.pop(0)))
-        return SimpleNamespace(sparkContext=SimpleNamespace(_jsc=SimpleNamespace(sc=lambda: scala)))
+        return SimpleNamespace(_jsc=SimpleNamespace(sc=lambda: scala))
 
     monkeypatch.setattr(spark.time, "sleep", lambda _: None)
-    spark._await_executor(session(), "k8s://here")
+    spark._await_executor(context(), "k8s://here")
     known[:] = [1]
     monkeypatch.setattr(spark, "EXECUTOR_SECONDS", -1)
     with pytest.raises(JobError, match="Spark got no executor from k8s://here within"):
-        spark._await_executor(session(), "k8s://here")
+        spark._await_executor(context(), "k8s://here")
 
 
 @pytest.mark.parametrize(
