@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
 
 JOB = "bronze"
+SPARK_CONF = {"spark.python.daemon.module": "jobs.bronze.daemon"}
 ROWS_PER_FILE = 1_000_000
 TASKS_AT_LEAST, SMALLEST_TASK = 8, 256 << 10
 BYTES_PER_TASK = 32 << 20
@@ -158,7 +159,7 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
     lake, settings, log = context.lake, context.settings, context.log
     parts = [part for dataset in DATASETS for part in _scan(lake, dataset, landings, log)]
     _check_readable(parts)
-    with lake.staging() as staging, spark_context(settings, lake, JOB) as spark:
+    with lake.staging() as staging, spark_context(settings, lake, JOB, conf=SPARK_CONF) as spark:
         place = Workplace(lake.uri, settings, staging)
         _check_files(spark, place, parts)
         for part in parts:

@@ -58,7 +58,8 @@ def spark_session(
         JobError: the lake's store is gone or full, or Spark failed; the message holds the first line of the cause.
         WrongCall: the lake is a folder, which executors on other machines cannot share.
     """
-    with spark_context(settings, lake, app, rows=rows, archive_to=archive_to, conf=conf):
+    of_session = {**(_s3a(settings) if lake.is_s3 else {}), **(conf or {})}
+    with spark_context(settings, lake, app, rows=rows, archive_to=archive_to, conf=of_session):
         session = SparkSession.builder.getOrCreate()
         try:
             yield session
@@ -77,7 +78,7 @@ def spark_context(
     archive_to: str = "",
     conf: Mapping[str, Any] | None = None,
 ) -> Iterator[SparkContext]:
-    """Like ``spark_session``, without Spark's SQL, which costs a second to load: for tasks in Python alone."""
+    """Like ``spark_session``, for tasks in Python alone: without Spark's SQL, which costs a second to load, and without S3A."""
     if not (lake.is_s3 or settings.spark_master.startswith("local")):
         raise WrongCall(
             f"Lake {lake.uri}: Spark's executors at {settings.spark_master} do not share a folder of this machine. "
@@ -87,13 +88,12 @@ def spark_context(
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc would keep a heap of its own for each of the JVM's threads
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    s3a = _s3a(settings) if lake.is_s3 else {}
-    own = {**_BASE, **_jvm(settings, rows, archive_to), **s3a, **(conf or {}), **settings.spark_settings}
+    own = {**_BASE, **_jvm(settings, rows, archive_to), **(conf or {}), **settings.spark_settings}
     spark_conf = SparkConf().setMaster(settings.spark_master).setAppName(app)
     spark_conf.setAll([(key, str(value)) for key, value in own.items()])
     context = None
     try:
-        context = SparkContext(conf=spark_conf)
+        context = SparkContext.getOrCreate(spark_conf)
         if not settings.spark_master.startswith("local"):
             _await_executor(context, settings.spark_master)
         yield context
