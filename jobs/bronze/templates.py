@@ -55,6 +55,8 @@ _JSON_PAIR = re.compile(
     rb'(?P<before>[{,][ \t]*"(?P<key>[^"\\\x00-\x1f]*)"[ \t]*:[ \t]*)(?:"(?P<text>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s",{}\[\]]+))'
     rb"(?P<after>[ \t]*)"
 )
+MOST_KEYS = 100
+"""Of a template: the expression for thousands would be too large."""
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _JSON_END = re.compile(rb"\}\r?\n\Z")
 
@@ -190,7 +192,12 @@ def csv_template(dataset: LandingDataset, header: Sequence[str], line: bytes) ->
 def _proven(template: Template, line: bytes) -> Template | None:
     """The template, if it proves the line that it was made from."""
     required = {column.name for column in template.dataset.columns if column.required}
-    if len(line) > MAX_LINE or not required <= set(template.keys) or not _is_text(line):
+    if (
+        len(line) > MAX_LINE
+        or len(template.keys) > MOST_KEYS
+        or not required <= set(template.keys)
+        or not _is_text(line)
+    ):
         return None
     return template if template.matches(pa.array([line.decode()]))[0] else None
 

@@ -77,7 +77,7 @@ def _complete_runtime() -> None:
 
 
 def _exercise(folder: str, archive: str) -> None:
-    """What the jobs do, on a few rows: Arrow to and from Python, windows, joins, sorts, partitioned Parquet."""
+    """What the jobs do, on a few rows: tasks in Python, Arrow to and from it, windows, joins, sorts, partitioned Parquet."""
     from pyspark import StorageLevel
     from pyspark.sql import Observation, Window
     from pyspark.sql import functions as F
@@ -99,6 +99,7 @@ def _exercise(folder: str, archive: str) -> None:
             )
 
     with spark_session(settings, lake, "class-archive", archive_to=archive) as spark:
+        spark.sparkContext.parallelize([0, 1], 2).map(str).collect()
         text = spark.range(0, 200, 1, 2).mapInArrow(rows, "k string, n long, x double, t string")
         fault = F.when(
             ~F.col("k").rlike(r"\A\d+\z"),
