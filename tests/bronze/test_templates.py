@@ -144,6 +144,41 @@ def test_what_is_read_together_is_what_is_read_with_care(file: tuple[LandingData
     assert {line: rows[line] for _, line in expected.valid} == {line: row for (_, line), row in expected.valid.items()}
 
 
+EDGES: dict[Kind, list[Any]] = {
+    Kind.TIME: [
+        *(f"{y}-{m:02}-{d:02}T00:00:00Z" for y in (2023, 2024) for m in range(14) for d in (0, 1, 28, 29, 30, 31, 32)),
+        *(f"{y}-06-15 23:59:59+01:30" for y in ("0000", "0001", "0999", "1000", "2999", "3000", "9999")),
+        *(f"2026-01-05T{clock}-02:00" for clock in ("23:59:59", "24:00:00", "19:60:00", "20:00:60")),
+        *(f"2026-01-05T10:00:00{'.' * (n > 0)}{'123456789'[:n]}Z" for n in range(9)),
+        *(f"2026-01-05T10:00:00{sign}{h:02}:{m:02}" for sign in "+-" for h in range(20) for m in (0, 1, 59, 60)),
+    ],
+    Kind.AMOUNT: [*range(-1, 12), "0.1", "0.0", "0.10", "0.01", "0.001", "00.5", "9999999999999.99", "99999999999999", 1e2]
+    + [round(n / 100, 2) for n in range(1, 400)],
+    Kind.LATITUDE: [f"{sign}{n}{rest}" for sign in ("", "-", "+") for n in range(101) for rest in ("", ".0", ".25", ".")],
+    Kind.LONGITUDE: [n + rest for n in range(-190, 191) for rest in (0, 0.5)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
+def test_edges_of_every_kind(dataset: LandingDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = {c.name: VALUES[c.kind][0][0] for c in dataset.columns}
+    records = [
+        base | {dataset.key[0]: f"{c.name}{i}", c.name: edge}
+        for c in dataset.columns
+        for i, edge in enumerate([*EDGES.get(c.kind, []), *VALUES[c.kind][0], *VALUES[c.kind][1]])
+    ]
+    rng = random.Random(1)
+    lines = [json.dumps(record).encode() for record in records]
+    texts = [[csv_value(v) for v in record.values()] for record in records]
+    rows = [",".join(map(str, row)).encode("utf-8", "surrogatepass") for row in (list(base), *texts)]
+    for name, found in (("f.jsonl", rng.sample(lines, len(lines))), ("f.csv", rows)):
+        content = ended(found, b"\n", True)
+        monkeypatch.setattr(check, "WORTH_A_TEMPLATE", 1)
+        together = outcome(dataset, name, content)
+        monkeypatch.setattr(check, "WORTH_A_TEMPLATE", 10**9)
+        assert together == outcome(dataset, name, content)
+
+
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 def test_usual_lines_have_a_template(dataset: LandingDataset) -> None:
     usual = {Kind.TEXT: "a1", Kind.TIME: "2026-01-05T23:59:59.123456+05:30", Kind.MCC: 5411, Kind.AMOUNT: 12.34}
