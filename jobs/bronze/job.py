@@ -5,33 +5,42 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from jobs.bronze.check import Tally
 from jobs.bronze.landing import LandedFile, Landing, Scan, in_threads, read_landings, scan
-from jobs.bronze.parse import Source
+from jobs.bronze.stage import BronzeTask, CheckedDay, CheckTask, QuarantineTask, Source, StagedFile, Workplace
 from jobs.common.cli import JobContext, job_command
 from jobs.common.contract import DATASETS, FORMATS, QUARANTINE, TRANSACTIONS, LandingDataset
-from jobs.common.digest import Digest, table_digest
+from jobs.common.digest import Digest
 from jobs.common.errors import BadData, JobError, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
-from jobs.common.staged import parquet_batches, parquet_digest, staged_parquet
+from jobs.common.staged import STAGED_NAME
 from jobs.common.version import code_version
 
 if TYPE_CHECKING:
-    from jobs.bronze.stage import Tally
+    from pyspark import SparkContext
 
 JOB = "bronze"
+SPARK_CONF = {"spark.python.daemon.module": "jobs.bronze.daemon"}
 ROWS_PER_FILE = 1_000_000
 TASKS_AT_LEAST, SMALLEST_TASK = 8, 256 << 10
-ROWS_PER_SHUFFLE, FEW_LINES = 500_000, 50_000
 BYTES_PER_TASK = 32 << 20
+MOST_SLICES = 256
+"""Tasks beyond this number share one of Spark's, which has a price of its own."""
 TOP_REASONS = 3
+
+R = TypeVar("R", covariant=True)
+
+
+class _Task(Protocol[R]):
+    def run(self) -> R: ...
 
 
 @click.option(
@@ -94,12 +103,19 @@ def _code() -> str:
 
 @dataclass
 class _Part:
-    """One dataset's share of one day, from scan to publication."""
+    """One dataset's share of one day, from scan to publication.
+
+    Attributes:
+        checked: what the tasks found in its files, in their order.
+        staged: its Parquet files.
+    """
 
     dataset: LandingDataset
     day: date
     files: Sequence[LandedFile]
     scans: Sequence[Scan]
+    checked: list[CheckedDay] = field(default_factory=list)
+    staged: list[StagedFile] = field(default_factory=list)
 
     @property
     def lines(self) -> int:
@@ -110,60 +126,54 @@ class _Part:
         return sum(s.problem is not None for s in self.scans)
 
     @property
+    def name(self) -> str:
+        return f"{self.dataset.landing}/{ingest_partition(self.day)}"
+
+    @cached_property
+    def tally(self) -> Tally:
+        tally = Tally()
+        for checked in self.checked:
+            tally.add(checked.tally)
+        return tally
+
+    @property
     def sources(self) -> list[Source]:
         parts = max(1, -(-self.lines // ROWS_PER_FILE))
-        return [Source(self.day, f.path, f.name, parts, s.problem) for f, s in zip(self.files, self.scans, strict=True)]
+        found = enumerate(zip(self.files, self.scans, strict=True))
+        return [Source(self.day, f.path, f.name, number, parts, s.problem) for number, (f, s) in found]
+
+    def bronze_tasks(self, place: Workplace) -> list[BronzeTask]:
+        names = [f.name for f in self.files]
+        runs: dict[int, list[str]] = {}
+        for checked in self.checked:
+            for number, run in checked.runs.items():
+                runs.setdefault(number, []).append(run)
+        return [BronzeTask(place, self.dataset, self.day, number, names, runs[number]) for number in sorted(runs)]
 
 
 def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: float) -> None:
     """Makes the bronze partitions of the days and publishes them, all or (when data is too bad) none."""
-    from jobs.bronze import stage
-    from jobs.common.spark import spark_session
+    from jobs.common.spark import spark_context
 
     began = time.perf_counter()
     lake, settings, log = context.lake, context.settings, context.log
-    parts = {dataset.name: _scan(lake, dataset, landings, log) for dataset in DATASETS}
-    _check_readable(part for dataset_parts in parts.values() for part in dataset_parts)
-    present = [dataset for dataset in DATASETS if parts[dataset.name]]
-    rows = sum(part.lines for dataset_parts in parts.values() for part in dataset_parts)
-    with lake.staging() as staging, spark_session(settings, lake, JOB, rows=rows, conf=stage.SPARK_CONF) as spark:
-        checked = []
-        tallies: dict[str, dict[date, Tally]] = {}
-        for dataset in present:
-            frame = stage.check_lines(spark, lake, settings, dataset, _tasks(parts[dataset.name]))
-            checked.append((dataset, frame))
-            tallies[dataset.name] = {part.day: stage.Tally() for part in parts[dataset.name]}
-            tallies[dataset.name] |= stage.tally_lines(frame)
-            _check_lines(parts[dataset.name], tallies[dataset.name])
-            log.info("checked", dataset=dataset.name, lines=sum(part.lines for part in parts[dataset.name]))
-        _check_share(parts, tallies, max_bad_share)
-        duplicates = {}
-        for dataset, frame in checked:
-            lines = sum(part.lines for part in parts[dataset.name])
-            shuffles = max(-(-lines // ROWS_PER_SHUFFLE), 2 if lines > FEW_LINES else 1)
-            url = lake.spark_url(f"{staging}/{dataset.name}")
-            duplicates[dataset.name] = stage.write_valid(frame, dataset, url, shuffles)
-            log.info("staged", dataset=dataset.name, duplicates=duplicates[dataset.name])
-        with_bad = [(d, f) for d, f in checked if _has_bad(parts[d.name], tallies[d.name])]
-        if with_bad:
-            stage.write_quarantine(with_bad, lake.spark_url(f"{staging}/quarantine"))
-
-        made = []
-        for dataset in present:
-            manifests = [
-                _manifest(lake, staging, part, landing, tallies[dataset.name][landing.day], began)
-                for landing in landings
-                for part in parts[dataset.name]
-                if part.day == landing.day
-            ]
-            found = sum(manifest.counts["duplicates"] for manifest, _ in manifests)
-            if found != duplicates[dataset.name] or any(m.counts["duplicates"] < 0 for m, _ in manifests):
-                raise JobError(
-                    f"{dataset.name}: {found} lines are missing from the staged files, but {duplicates[dataset.name]} "
-                    "are duplicates. This is a bug; nothing was published."
-                )
-            made += manifests
-        made += [_quarantine_manifest(lake, staging, landing, parts, tallies, began) for landing in landings]
+    parts = [part for dataset in DATASETS for part in _scan(lake, dataset, landings, log)]
+    _check_readable(parts)
+    with lake.staging() as staging, spark_context(settings, lake, JOB, conf=SPARK_CONF) as spark:
+        place = Workplace(lake.uri, settings, staging)
+        _check_files(spark, place, parts)
+        for part in parts:
+            _check_lines(part)
+        for dataset, of_dataset in _by_dataset(parts):
+            log.info("checked", dataset=dataset, lines=sum(part.lines for part in of_dataset))
+        _check_share(parts, max_bad_share)
+        quarantined = _write(spark, place, parts)
+        for dataset, of_dataset in _by_dataset(parts):
+            log.info(
+                "staged", dataset=dataset, duplicates=sum(f.duplicates for part in of_dataset for f in part.staged)
+            )
+        made = [_manifest(part, landing, began) for part in parts for landing in landings if part.day == landing.day]
+        made += [_quarantine_manifest(landing, parts, quarantined.get(landing.day), began) for landing in landings]
         _publish(lake, landings, made)
 
 
@@ -178,6 +188,51 @@ def _scan(lake: Lake, dataset: LandingDataset, landings: Iterable[Landing], log:
                 if scanned.problem:
                     log.warning("file set aside", path=file.path, reason=scanned.problem)
     return parts
+
+
+def _by_dataset(parts: Iterable[_Part]) -> Iterator[tuple[str, list[_Part]]]:
+    """The parts of each dataset, which stand side by side."""
+    for dataset, of_dataset in groupby(parts, lambda part: part.dataset.name):
+        yield dataset, list(of_dataset)
+
+
+def _check_files(spark: SparkContext, place: Workplace, parts: Sequence[_Part]) -> None:
+    """Has all files checked, and tells the parts what came of it."""
+    tasks = [
+        CheckTask(place, of_dataset[0].dataset, number, sources)
+        for _, of_dataset in _by_dataset(parts)
+        for number, sources in enumerate(_tasks(of_dataset))
+    ]
+    part_of = {(part.dataset.name, part.day): part for part in parts}
+    for checked in chain.from_iterable(_run(spark, tasks)):
+        part_of[checked.dataset.name, checked.day].checked.append(checked)
+
+
+def _write(spark: SparkContext, place: Workplace, parts: Sequence[_Part]) -> dict[date, StagedFile]:
+    """Has all Parquet files written, and tells the parts of theirs.
+
+    Returns:
+        The quarantine's file of each day that has one.
+    """
+    refused: dict[date, list[str]] = {}
+    for part in sorted(parts, key=lambda part: part.dataset.name):
+        for checked in part.checked:
+            if checked.refused:
+                refused.setdefault(part.day, []).append(checked.refused)
+    bronze = [(task, part) for part in parts for task in part.bronze_tasks(place)]
+    quarantine = [QuarantineTask(place, day, runs) for day, runs in refused.items()]
+    tasks: list[_Task[StagedFile]] = [*(task for task, _ in bronze), *quarantine]
+    written = _run(spark, tasks)
+    for (_, part), file in zip(bronze, written, strict=False):
+        part.staged.append(file)
+    return dict(zip(refused, written[len(bronze) :], strict=True))
+
+
+def _run(spark: SparkContext, tasks: Sequence[_Task[R]]) -> list[R]:
+    """Runs tasks in Spark's workers. The outcomes stand as the tasks do."""
+    if not tasks:
+        return []
+    return spark.parallelize(tasks, min(len(tasks), MOST_SLICES)).map(lambda task: task.run()).collect()
 
 
 def _tasks(parts: Iterable[_Part]) -> list[list[Source]]:
@@ -218,32 +273,21 @@ def _check_readable(parts: Iterable[_Part]) -> None:
     )
 
 
-def _check_lines(parts: Iterable[_Part], tallies: Mapping[date, Tally]) -> None:
-    for part in parts:
-        if part.lines != tallies[part.day].lines:
-            raise JobError(
-                f"{part.dataset.landing}/{ingest_partition(part.day)} has {part.lines} lines, but "
-                f"{tallies[part.day].lines} came out of the check. A file changed meanwhile, or this is a bug; "
-                "nothing was published, run the same call again."
-            )
+def _check_lines(part: _Part) -> None:
+    if part.lines != part.tally.lines:
+        raise JobError(
+            f"{part.name} has {part.lines} lines, but {part.tally.lines} came out of the check. A file changed "
+            "meanwhile, or this is a bug; nothing was published, run the same call again."
+        )
 
 
-def _has_bad(parts: Iterable[_Part], tallies: Mapping[date, Tally]) -> bool:
-    return any(part.set_aside or tallies[part.day].quarantined for part in parts)
-
-
-def _check_share(
-    parts: Mapping[str, Iterable[_Part]], tallies: Mapping[str, Mapping[date, Tally]], max_bad_share: float
-) -> None:
+def _check_share(parts: Iterable[_Part], max_bad_share: float) -> None:
     too_bad = []
-    for part in (part for of_dataset in parts.values() for part in of_dataset):
-        tally = tallies[part.dataset.name][part.day]
-        if tally.quarantined > max_bad_share * part.lines:
-            top = ", ".join(f"{n} × {rule}" for rule, n in tally.reasons.most_common(TOP_REASONS))
-            too_bad.append(
-                f"{part.dataset.landing}/{ingest_partition(part.day)}: {tally.quarantined} of {part.lines} lines "
-                f"({tally.quarantined / part.lines:.2%}) are bad: {top}"
-            )
+    for part in parts:
+        bad = part.tally.quarantined
+        if bad > max_bad_share * part.lines:
+            top = ", ".join(f"{n} × {rule}" for rule, n in part.tally.reasons.most_common(TOP_REASONS))
+            too_bad.append(f"{part.name}: {bad} of {part.lines} lines ({bad / part.lines:.2%}) are bad: {top}")
     if too_bad:
         more = f" {len(too_bad) - 1} more partitions are too bad as well." if len(too_bad) > 1 else ""
         raise BadData(
@@ -257,47 +301,51 @@ def _check_share(
 _Made = tuple[Manifest, list[Staged]]
 
 
-def _manifest(lake: Lake, staging: str, part: _Part, landing: Landing, tally: Tally, began: float) -> _Made:
+def _manifest(part: _Part, landing: Landing, began: float) -> _Made:
     """The manifest of a bronze partition, from its staged files as they lie on the store."""
-    dataset = part.dataset
-    staged = staged_parquet(lake, f"{staging}/{dataset.name}/{ingest_partition(part.day)}")
-    dates: Counter[str] = Counter()
-    digest = table_digest(_counting_dates(parquet_batches(lake, staged), dataset.time, dates))
+    digest, dates = Digest(), Counter[str]()
+    for file in part.staged:
+        digest.merge(file.digest)
+        dates += file.dates
+    duplicates = part.tally.accepted - digest.rows
+    if duplicates != sum(file.duplicates for file in part.staged):
+        raise JobError(
+            f"{part.name}: {duplicates} lines are missing from the staged files, but "
+            f"{sum(file.duplicates for file in part.staged)} are duplicates. This is a bug; nothing was published."
+        )
     counts: dict[str, Any] = {
         "lines": part.lines,
         "valid": digest.rows,
-        "duplicates": tally.accepted - digest.rows,
-        "quarantined": tally.quarantined,
+        "duplicates": duplicates,
+        "quarantined": part.tally.quarantined,
         "files": len(part.files),
         "files_set_aside": part.set_aside,
-        "unknown_columns": dict(tally.unknown_columns),
-        "reasons": dict(tally.reasons),
+        "unknown_columns": dict(part.tally.unknown_columns),
+        "reasons": dict(part.tally.reasons),
     }
-    if dataset.time:
+    if part.dataset.time:
         counts["dates"] = dict(dates)
-    return _describe(dataset.bronze, landing.day, landing.inputs(dataset.name), digest, counts, began), staged
+    inputs = landing.inputs(part.dataset.name)
+    return _describe(part.dataset.bronze, landing.day, inputs, digest, counts, began), _staged(part.staged)
 
 
-def _quarantine_manifest(
-    lake: Lake,
-    staging: str,
-    landing: Landing,
-    parts: Mapping[str, Sequence[_Part]],
-    tallies: Mapping[str, Mapping[date, Tally]],
-    began: float,
-) -> _Made:
-    staged = staged_parquet(lake, f"{staging}/quarantine/{ingest_partition(landing.day)}")
-    digest = parquet_digest(lake, staged)
-    of_day = [part for of_dataset in parts.values() for part in of_dataset if part.day == landing.day]
-    counts = {part.dataset.name: tallies[part.dataset.name][landing.day].quarantined for part in of_day}
+def _quarantine_manifest(landing: Landing, parts: Iterable[_Part], file: StagedFile | None, began: float) -> _Made:
+    of_day = [part for part in parts if part.day == landing.day]
+    counts = {part.dataset.name: part.tally.quarantined for part in of_day}
     set_aside = sum(part.set_aside for part in of_day)
+    digest = file.digest if file else Digest()
     if digest.rows != sum(counts.values()) + set_aside:
         raise JobError(
             f"{QUARANTINE}/{ingest_partition(landing.day)}: {digest.rows} rows were staged for {sum(counts.values())} "
             f"bad lines and {set_aside} files set aside. This is a bug; nothing was published."
         )
     counts["files_set_aside"] = set_aside
-    return _describe(QUARANTINE, landing.day, landing.all_inputs, digest, counts, began), staged
+    manifest = _describe(QUARANTINE, landing.day, landing.all_inputs, digest, counts, began)
+    return manifest, _staged([file] if file else [])
+
+
+def _staged(files: Iterable[StagedFile]) -> list[Staged]:
+    return [Staged(file.path, STAGED_NAME.format(i)) for i, file in enumerate(files)]
 
 
 def _describe(
@@ -314,17 +362,6 @@ def _describe(
         counts=counts,
         seconds=round(time.perf_counter() - began, 1),
     )
-
-
-def _counting_dates(
-    batches: Iterable[pa.RecordBatch], time_column: str | None, dates: Counter[str]
-) -> Iterator[pa.RecordBatch]:
-    """Passes the batches on; counts the rows of each UTC date of the time column into ``dates``."""
-    for batch in batches:
-        if time_column:
-            for found in pc.value_counts(batch.column(time_column).cast(pa.date32())).to_pylist():
-                dates[found["values"].isoformat()] += found["counts"]
-        yield batch
 
 
 def _publish(lake: Lake, landings: Iterable[Landing], made: Iterable[_Made]) -> None:

@@ -10,7 +10,7 @@ from isal.isal_zlib import IsalError
 
 from jobs.common.lake import Lake
 
-CHUNK = 1 << 20
+CHUNK = 4 << 20
 MAX_LINE = 1 << 16
 """Bytes. A longer line is bad, and quarantine keeps this much of it; a real line has some hundred bytes."""
 BOM = b"\xef\xbb\xbf"
@@ -37,7 +37,7 @@ def chunks(lake: Lake, path: str) -> Iterator[bytes]:
 
 
 def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Regroups pieces so that each ends where a line ends; ``block.split(b"\\n")`` are its lines.
+    """Regroups pieces so that each ends with a newline, which a last line without one is given.
 
     Of a line longer than ``MAX_LINE`` at least one byte more than that is kept, so that it shows.
     """
@@ -45,12 +45,12 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         whole, newline, rest = piece.rpartition(b"\n")
         if newline:
-            yield pending + whole
+            yield b"".join((pending, whole, newline))
             pending = rest[: MAX_LINE + 1]
         else:
             pending = (pending + piece)[: MAX_LINE + 1]
     if pending:
-        yield pending
+        yield pending + b"\n"
 
 
 def _read(source: igzip.IGzipFile) -> bytes:

@@ -1,6 +1,6 @@
-"""Lines become record batches of text: one nullable string a contract column, as it stands in the file.
+"""Lines become texts: one nullable string a contract column, as it stands in the file.
 
-Spark's own readers are no help here: its JSON reader takes single quotes, NaN and trailing garbage, and
+Other readers are no help here: Spark's for JSON takes single quotes, NaN and trailing garbage, and
 turns 12.340 into 12.34, whereas the contract judges an amount by its text.
 """
 
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from functools import cache
 from operator import itemgetter
 from types import NoneType
 from typing import Any, NoReturn, Protocol
@@ -19,11 +17,8 @@ from typing import Any, NoReturn, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.bronze.landing import header_names, is_csv
-from jobs.bronze.lines import MAX_LINE, blocks, chunks
+from jobs.bronze.lines import MAX_LINE
 from jobs.common.contract import LandingDataset
-from jobs.common.lake import Lake
-from jobs.common.settings import Settings
 
 MAX_UNKNOWN = 50
 """Unknown column names told apart in one file; the rest is counted as ``OTHERS``."""
@@ -43,79 +38,57 @@ class BadLine(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
-    """One landed file to parse.
+class Texts:
+    """Lines as texts, in order.
 
     Attributes:
-        path: relative to the lake.
-        name: within its partition folder.
-        parts: number of Parquet files that its ingest day becomes.
-        problem: why the file is set aside whole; None for a readable one.
+        lines: each without its line end; what is no text stays legible by escapes.
+        faults: of the lines that are no records.
+        unknown: of each line the columns that the contract does not know; None without one.
+        columns: the contract's columns, null where a text is missing, empty or blank.
     """
 
-    day: date
-    path: str
-    name: str
-    parts: int
-    problem: str | None = None
+    lines: list[str]
+    faults: Faults
+    unknown: list[tuple[str, ...] | None]
+    columns: list[pa.Array]
 
 
-def text_schema(dataset: LandingDataset) -> pa.Schema:
-    """The record batches' schema: where a line stands, what is wrong with it, its text, its columns' texts."""
-    return pa.schema(
-        [
-            ("ingest_date", pa.date32()),
-            ("parts", pa.int32()),
-            ("source_file", pa.string()),
-            ("source_line", pa.int64()),
-            ("fault", pa.string()),
-            ("detail", pa.string()),
-            ("unknown", pa.list_(pa.string())),
-            ("raw_line", pa.string()),
-            *((column.name, pa.string()) for column in dataset.columns),
-        ]
-    )
+class LineReader:
+    """Reads the lines of one file, each by itself and with care; it keeps count of the file's unknown columns.
 
+    Args:
+        header: a CSV file's column names; None for JSONL.
+    """
 
-def parse_sources(
-    uri: str, settings: Settings, dataset: LandingDataset, sources: Sequence[Source]
-) -> Iterator[pa.RecordBatch]:
-    """Parses landed files one after the other; a file that is set aside gives one row with line 0."""
-    for source in sources:
-        if source.problem:
-            nothing = (None,) * len(dataset.columns)
-            yield _batch(dataset, source, 0, [None], [nothing], [None], {0: (source.problem, None)})
-        else:
-            yield from parse_file(_open_lake(uri, settings), dataset, source)
+    def __init__(self, dataset: LandingDataset, header: list[str] | None) -> None:
+        self.columns = dataset.columns
+        self.shapes = _Shapes(dataset)
+        self._read: _Reader = _JsonReader(self.shapes) if header is None else _CsvReader(self.shapes, header)
 
+    def unknown(self, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Which of a line's keys the contract does not know, as ``Texts.unknown`` has them."""
+        return self.shapes[keys].unknown
 
-def parse_file(lake: Lake, dataset: LandingDataset, source: Source) -> Iterator[pa.RecordBatch]:
-    """Record batches of ``text_schema``, about 1 MiB of text each; a row a physical line, in order."""
-    shapes = _Shapes(dataset)
-    nothing = (None,) * len(dataset.columns)
-    read: _Reader | None = None if is_csv(source.name) else _JsonReader(shapes)
-    number = 1
-    for block in blocks(chunks(lake, source.path)):
-        lines = block.split(b"\n")
-        if read is None:
-            read = _CsvReader(shapes, header_names(lines.pop(0)))
-            number += 1
+    def read(self, lines: Sequence[bytes]) -> Texts:
+        """Reads lines without their newlines."""
         texts, faults = _decode(lines)
+        nothing = (None,) * len(self.columns)
         rows: list[tuple[Any, ...]] = []
         unknown: list[tuple[str, ...] | None] = []
         for i, text in enumerate(texts):
             row, names = nothing, None
             if i not in faults:
                 try:
-                    shape, values = read(text)
+                    shape, values = self._read(text)
                     row, names = shape.pick((*values, None)), shape.unknown
                 except BadLine as bad:
                     faults[i] = (bad.rule, bad.detail) if text.strip() else ("empty line", None)
             rows.append(row)
             unknown.append(names)
-        if rows:
-            yield _batch(dataset, source, number, texts, rows, unknown, faults)
-        number += len(rows)
+        values_of = zip(*rows, strict=True) if rows else [()] * len(self.columns)
+        columns = [_text_column(c.name, values, faults) for c, values in zip(self.columns, values_of, strict=True)]
+        return Texts(texts, faults, unknown, columns)
 
 
 # -- one line ------------------------------------------------------------------------------------------------
@@ -234,7 +207,7 @@ def _refuse_constant(name: str) -> NoReturn:
 # -- one block of lines --------------------------------------------------------------------------------------
 
 
-def _decode(lines: list[bytes]) -> tuple[list[str], Faults]:
+def _decode(lines: Sequence[bytes]) -> tuple[list[str], Faults]:
     """The lines as text without a carriage return at their end; what is no text stays legible by escapes."""
     if max(map(len, lines), default=0) <= MAX_LINE:
         try:
@@ -254,40 +227,6 @@ def _decode(lines: list[bytes]) -> tuple[list[str], Faults]:
                 faults[i] = ("not UTF-8", f"byte {error.start + 1}")
         texts.append(line[:MAX_LINE].decode(errors="backslashreplace"))
     return texts, faults
-
-
-def _batch(
-    dataset: LandingDataset,
-    source: Source,
-    number: int,
-    texts: Sequence[str | None],
-    rows: Sequence[tuple[Any, ...]],
-    unknown: Sequence[tuple[str, ...] | None],
-    faults: Faults,
-) -> pa.RecordBatch:
-    """Rows of one block as a record batch; ``number`` is the line number of the first."""
-    count = len(rows)
-    columns = [
-        _text_column(column.name, values, faults)
-        for column, values in zip(dataset.columns, zip(*rows, strict=True), strict=True)
-    ]
-    schema = text_schema(dataset)
-    nothing = (None, None)
-    head = [
-        pa.repeat(pa.scalar(source.day, pa.date32()), count),
-        pa.repeat(pa.scalar(source.parts, pa.int32()), count),
-        pa.repeat(source.name, count),
-        pa.array(range(number, number + count), pa.int64()),
-        *(
-            pa.array([faults.get(i, nothing)[part] for i in range(count)], pa.string())
-            if faults
-            else pa.nulls(count, pa.string())
-            for part in (0, 1)
-        ),
-        pa.array(unknown, pa.list_(pa.string())),
-        pa.array(texts, pa.string()),
-    ]
-    return pa.record_batch(head + columns, schema=schema)
 
 
 def _text_column(name: str, values: Sequence[Any], faults: Faults) -> pa.Array:
@@ -317,8 +256,3 @@ def _text(name: str, value: Any, position: int, faults: Faults) -> str | None:
 def _printable(text: str) -> str:
     """The text with halves of surrogate pairs, which no encoding takes, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-@cache
-def _open_lake(uri: str, settings: Settings) -> Lake:
-    return Lake.open(uri, settings)

@@ -1,170 +1,373 @@
-"""The Spark part: landed files become checked lines, and these the Parquet files that wait to be published."""
+"""The distributed part: landed files become runs of checked rows, and runs the Parquet files that wait to be published.
+
+Spark hands the tasks to Python workers, here or on other machines, and nothing but tasks and their outcomes passes
+through it: rows go through the lake's staging folder, as Arrow streams (the runs), and never through the JVM.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import chain, groupby
 
+import numpy as np
 import pyarrow as pa
-from pyspark import StorageLevel
-from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame, Observation, SparkSession, Window
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from jobs.bronze.parse import Source, parse_sources, text_schema
-from jobs.bronze.rules import first_fault, typed_columns
+from jobs.bronze.check import Checked, Refused, Tally, accepted_schema, check_file
+from jobs.bronze.rules import TIME, typed_schema
 from jobs.common.contract import LandingDataset
-from jobs.common.lake import Lake
+from jobs.common.digest import Digest, hash_values
+from jobs.common.lake import Lake, ingest_partition
 from jobs.common.settings import Settings
+from jobs.common.staged import STAGED_NAME, parquet_batches
 
-SPARK_CONF = {
-    "spark.sql.shuffle.partitions": 2,  # of the tallies, a few rows a day; the written rows have their own number
-    # The rules make one long method, which the JVM would never compile; above this size Spark splits it.
-    "spark.sql.codegen.hugeMethodLimit": 8000,
-    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-}
+ROWS_PER_GROUP = 1 << 18
+BYTES_PER_GROUP = 16 << 20
+ROWS_PER_BATCH = 1 << 16
+_RUN = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a worker needs to reach the lake."""
+
+    uri: str
+    settings: Settings
+    staging: str
+
+    def open(self) -> Lake:
+        pa.set_cpu_count(1)  # there is a worker for each core
+        return _open_lake(self.uri, self.settings)
+
+
+# -- first: files to runs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """One landed file to check.
+
+    Attributes:
+        path: relative to the lake.
+        name: within its partition folder.
+        number: its place among the files of its dataset and day, by name.
+        parts: number of Parquet files that its dataset and day become.
+        problem: why the file is set aside whole; None for a readable one.
+    """
+
+    day: date
+    path: str
+    name: str
+    number: int
+    parts: int
+    problem: str | None = None
 
 
 @dataclass
-class Tally:
-    """What the lines of one dataset and day came to, before duplicates are found.
+class CheckedDay:
+    """What a task found in the files of one dataset and day: counts, and where the rows are.
 
     Attributes:
-        accepted: lines that keep every rule.
-        reasons: broken rule → lines.
-        unknown_columns: name → lines that have it.
+        runs: by part, a file of accepted rows.
+        refused: a file of refused rows; None where there is none.
     """
 
-    accepted: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    unknown_columns: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def quarantined(self) -> int:
-        return self.reasons.total()
-
-    @property
-    def lines(self) -> int:
-        return self.accepted + self.quarantined
+    dataset: LandingDataset
+    day: date
+    tally: Tally = field(default_factory=Tally)
+    runs: dict[int, str] = field(default_factory=dict)
+    refused: str | None = None
 
 
-def check_lines(
-    spark: SparkSession, lake: Lake, settings: Settings, dataset: LandingDataset, tasks: Sequence[Sequence[Source]]
-) -> DataFrame:
-    """Every line of the sources once, parsed and judged, kept on disk so that no line is parsed twice.
+@dataclass(frozen=True)
+class CheckTask:
+    """Files of one dataset in the order of their days and names. ``number`` tells the task from others."""
 
-    Columns: where the line stands, ``fault`` (null for a good line), names of unknown columns, and
-    the typed bronze columns.
-    """
-    schema = text_schema(dataset)
-    uri = lake.uri
+    place: Workplace
+    dataset: LandingDataset
+    number: int
+    sources: Sequence[Source]
 
-    def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(self) -> list[CheckedDay]:
+        return [self._check_day(day, list(sources)) for day, sources in groupby(self.sources, lambda s: s.day)]
+
+    def _check_day(self, day: date, sources: Sequence[Source]) -> CheckedDay:
+        lake, done = self.place.open(), CheckedDay(self.dataset, day)
+        folder = f"{self.place.staging}/runs/{self.dataset.name}/{ingest_partition(day)}"
+        with ExitStack() as stack:
+            accepted = _Runs(lake, stack, self.dataset, f"{folder}/{self.number}", sources[0].parts)
+            refused = _RefusedRun(lake, stack, f"{folder}/{self.number}-refused")
+            for source in sources:
+                for checked in _check_source(lake, self.dataset, source):
+                    accepted.add(source, checked.accepted)
+                    refused.add(source, self.dataset, checked.refused)
+                    done.tally.add(checked.tally)
+            accepted.flush()
+            refused.flush()
+        done.runs, done.refused = accepted.paths, refused.path
+        return done
+
+
+def _check_source(lake: Lake, dataset: LandingDataset, source: Source) -> Iterator[Checked]:
+    if source.problem:
+        yield Checked([], [Refused(0, source.problem, None)], Tally())
+    else:
+        yield from check_file(lake, dataset, source.path)
+
+
+class _Runs:
+    """Accepted rows on their way to files, one a part. Rows of one key meet in one part."""
+
+    def __init__(self, lake: Lake, stack: ExitStack, dataset: LandingDataset, prefix: str, parts: int) -> None:
+        self.lake, self.stack, self.prefix, self.parts = lake, stack, prefix, parts
+        self.key = [f.name for f in _key_fields(dataset)]
+        self.schema = run_schema(dataset)
+        self.pending: list[pa.RecordBatch] = []
+        self.writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self.paths: dict[int, str] = {}
+
+    def add(self, source: Source, batches: Iterable[pa.RecordBatch]) -> None:
         for batch in batches:
-            for task in batch.column("id").to_pylist():
-                yield from parse_sources(uri, settings, dataset, tasks[task])
+            number = pa.repeat(pa.scalar(source.number, pa.int32()), len(batch))
+            self.pending.append(pa.record_batch([*batch.columns, number], self.schema))
+        if sum(map(len, self.pending)) >= ROWS_PER_BATCH:
+            self.flush()
 
-    parsed = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(parse, from_arrow_schema(schema))
-    return parsed.select(
-        "ingest_date",
-        "parts",
-        "source_file",
-        "source_line",
-        first_fault(dataset).alias("fault"),
-        "unknown",
-        _ingest_time().alias("ingest_time"),
-        *typed_columns(dataset),
-    ).persist(StorageLevel.DISK_ONLY)
+    def flush(self) -> None:
+        if not self.pending:
+            return
+        rows = pa.concat_batches(self.pending)
+        self.pending = []
+        if self.parts == 1:
+            self._write(0, rows)
+            return
+        hashes = np.add.reduce([hash_values(rows.column(name)) for name in self.key])
+        part_of = (hashes % np.uint64(self.parts)).astype(np.int32)
+        order = np.argsort(part_of, kind="stable")
+        ends = np.cumsum(np.bincount(part_of, minlength=self.parts))
+        rows = rows.take(pa.array(order))
+        for part, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            if end > start:
+                self._write(part, rows.slice(start, end - start))
 
-
-def tally_lines(checked: DataFrame) -> dict[date, Tally]:
-    """Counts the checked lines by day. Files that are set aside whole are no lines."""
-    tallies: dict[date, Tally] = {}
-    rule = F.col("fault.rule")
-    has_unknown = F.col("unknown").isNotNull()
-    counted = (
-        checked.where(F.col("source_line") > 0)
-        .groupBy("ingest_date", rule.alias("rule"))
-        .agg(F.count("*").alias("lines"), F.count_if(has_unknown).alias("with_unknown"))
-    )
-    any_unknown = False
-    for row in counted.collect():
-        tally = tallies.setdefault(row.ingest_date, Tally())
-        any_unknown |= row.with_unknown > 0
-        if row.rule is None:
-            tally.accepted = row.lines
-        else:
-            tally.reasons[row.rule] = row.lines
-    if any_unknown:
-        names = checked.select("ingest_date", F.explode("unknown").alias("name"))
-        for row in names.groupBy("ingest_date", "name").count().collect():
-            tallies[row.ingest_date].unknown_columns[row.name] = row["count"]
-    return tallies
+    def _write(self, part: int, rows: pa.RecordBatch) -> None:
+        if part not in self.writers:
+            self.paths[part] = f"{self.prefix}-{part}.arrow"
+            self.writers[part] = _open_run(self.lake, self.stack, self.paths[part], self.schema)
+        self.writers[part].write_batch(rows)
 
 
-def write_valid(checked: DataFrame, dataset: LandingDataset, url: str, shuffles: int) -> int:
-    """Writes accepted lines, the first of each key, to ``url/ingest_date=D/part=N/``, one file a folder.
+class _RefusedRun:
+    """Refused rows on their way to a file, in the order in which they stand."""
 
-    Returns:
-        The lines that were left out as duplicates.
+    def __init__(self, lake: Lake, stack: ExitStack, prefix: str) -> None:
+        self.lake, self.stack, self.prefix = lake, stack, prefix
+        self.pending: list[tuple[str, str, int, str, str | None]] = []
+        self.writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self.path: str | None = None
+
+    def add(self, source: Source, dataset: LandingDataset, refused: Iterable[Refused]) -> None:
+        self.pending += [(dataset.name, source.name, r.number, r.reason, r.raw_line) for r in refused]
+        if len(self.pending) >= ROWS_PER_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.pending:
+            return
+        if self.writer is None:
+            self.path = f"{self.prefix}.arrow"
+            self.writer = _open_run(self.lake, self.stack, self.path, REFUSED)
+        columns = [pa.array(c, f.type) for c, f in zip(zip(*self.pending, strict=True), REFUSED, strict=True)]
+        self.writer.write_batch(pa.record_batch(columns, REFUSED))
+        self.pending = []
+
+
+def _open_run(lake: Lake, stack: ExitStack, path: str, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
+    lake.make_folder_of(lake.path(path))
+    stream = stack.enter_context(lake.filesystem.open_output_stream(lake.path(path), compression=None))
+    return stack.enter_context(pa.ipc.new_stream(stream, schema, options=_RUN))
+
+
+# -- then: runs to Parquet -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A Parquet file in the staging area, read back.
+
+    Attributes:
+        dates: UTC date of the dataset's time → rows.
+        duplicates: accepted rows that it leaves out.
     """
-    part = F.pmod(F.xxhash64(*dataset.key), F.col("parts")).cast("int").alias("part")
-    of_one_key = Window.partitionBy("ingest_date", "part", *dataset.key).orderBy("source_file", "source_line")
-    is_first = F.col("rank") == 1
-    seen = Observation()
-    columns = [c for c in checked.columns if c not in _CHECK_COLUMNS]
-    order = [dataset.time] if dataset.time else list(dataset.key)
-    (
-        checked.where(F.col("fault").isNull())
-        .select(*columns, "source_file", "source_line", "ingest_date", part)
-        # One shuffle serves both: rows of one key meet, and rows of one output file meet.
-        .repartition(shuffles, "ingest_date", "part")
-        .withColumn("rank", F.row_number().over(of_one_key))
-        .observe(seen, F.count_if(~is_first).alias("duplicates"))
-        .where(is_first)
-        .select(*_bronze_columns(dataset, columns), "ingest_date", "part")
-        .sortWithinPartitions("ingest_date", "part", *order, "source_file", "source_line")
-        .write.partitionBy("ingest_date", "part")
-        .parquet(url)
-    )
-    return int(seen.get["duplicates"])
+
+    path: str
+    digest: Digest
+    dates: Counter[str]
+    duplicates: int
 
 
-def write_quarantine(checked: Sequence[tuple[LandingDataset, DataFrame]], url: str) -> None:
-    """Writes the bad lines of all datasets to ``url/ingest_date=D/``, one file a folder."""
-    bad = [
-        frame.where(F.col("fault").isNotNull()).select(
-            F.lit(dataset.name).alias("dataset"),
-            "source_file",
-            "source_line",
-            F.col("fault.reason").alias("reason"),
-            "fault.raw_line",
-            "ingest_time",
-            "ingest_date",
+@dataclass(frozen=True)
+class BronzeTask:
+    """Writes accepted rows, the first of each key, as one file.
+
+    Attributes:
+        names: of the day's files, by number.
+        runs: all that hold rows of the part.
+    """
+
+    place: Workplace
+    dataset: LandingDataset
+    day: date
+    part: int
+    names: Sequence[str]
+    runs: Sequence[str]
+
+    def run(self) -> StagedFile:
+        lake = self.place.open()
+        rows = pa.Table.from_batches(chain.from_iterable(_read_run(lake, run) for run in self.runs))
+        order = _order(rows, self.dataset)
+        duplicates = len(rows) - len(order)
+        path = f"{self.place.staging}/{self.dataset.name}/{ingest_partition(self.day)}/{STAGED_NAME.format(self.part)}"
+        columns = dict(zip(rows.column_names, rows.columns, strict=True))
+        del rows
+        table = self._table(columns, pa.array(order))
+        plain = {f.name for f in _key_fields(self.dataset)} | {self.dataset.time, "source_line"}
+        pq.write_table(
+            table,
+            _made(lake, path),
+            filesystem=lake.filesystem,
+            row_group_size=ROWS_PER_GROUP,
+            use_dictionary=[name for name in table.column_names if name not in plain],
+            **_PARQUET,
         )
-        for dataset, frame in checked
-    ]
-    union = bad[0]
-    for frame in bad[1:]:
-        union = union.unionAll(frame)
-    (
-        union.repartition(1)
-        .sortWithinPartitions("ingest_date", "dataset", "source_file", "source_line")
-        .write.partitionBy("ingest_date")
-        .parquet(url)
-    )
+        texts = [f.name for f in table.schema if pa.types.is_string(f.type) and f.name not in plain]
+        del table
+        return _read_back(lake, path, [*texts, "source_file"], self.dataset.time, duplicates)
+
+    def _table(self, columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
+        """The rows in order with all bronze columns. Takes the unordered columns away one by one, to save memory."""
+
+        def ordered(name: str) -> pa.Array:
+            return columns.pop(name).combine_chunks().take(order)
+
+        table = {name: ordered(name) for name in typed_schema(self.dataset).names}
+        table["ingest_time"] = pa.repeat(_ingest_time(self.day), len(order))
+        names = pa.array(self.names, pa.string())
+        table["source_file"] = pa.DictionaryArray.from_arrays(ordered("source_number"), names)
+        table["source_line"] = ordered("source_line")
+        return pa.table(table)
 
 
-_CHECK_COLUMNS = {"ingest_date", "parts", "source_file", "source_line", "fault", "unknown"}
+@dataclass(frozen=True)
+class QuarantineTask:
+    """Writes the refused rows of a day as one file.
+
+    Attributes:
+        runs: all of the day, in the order of their datasets and sources; so are the rows in each.
+    """
+
+    place: Workplace
+    day: date
+    runs: Sequence[str]
+
+    def run(self) -> StagedFile:
+        lake = self.place.open()
+        path = f"{self.place.staging}/quarantine/{ingest_partition(self.day)}/{STAGED_NAME.format(0)}"
+        schema = REFUSED.append(pa.field("ingest_time", TIME))
+        with pq.ParquetWriter(_made(lake, path), schema, filesystem=lake.filesystem, **_PARQUET) as writer:
+            for rows in _groups(chain.from_iterable(_read_run(lake, run) for run in self.runs)):
+                writer.write_table(rows.append_column("ingest_time", pa.repeat(_ingest_time(self.day), len(rows))))
+        return _read_back(lake, path, [], None, 0)
 
 
-def _bronze_columns(dataset: LandingDataset, columns: Sequence[str]) -> list[str]:
-    return [c for c in columns if c != "ingest_time"] + ["ingest_time", "source_file", "source_line"]
+def run_schema(dataset: LandingDataset) -> pa.Schema:
+    return accepted_schema(dataset).append(pa.field("source_number", pa.int32()))
 
 
-def _ingest_time() -> SparkColumn:
+REFUSED = pa.schema(
+    {
+        "dataset": pa.string(),
+        "source_file": pa.string(),
+        "source_line": pa.int64(),
+        "reason": pa.string(),
+        "raw_line": pa.string(),
+    }
+)
+# The schema of Arrow is left out: readers shall see plain Parquet, not how the rows were held here.
+_PARQUET = {"compression": "zstd", "store_schema": False}
+
+
+def _key_fields(dataset: LandingDataset) -> list[pa.Field]:
+    return [typed_schema(dataset).field(name) for name in dataset.key]
+
+
+def _order(rows: pa.Table, dataset: LandingDataset) -> np.ndarray:
+    """Positions of the rows to keep, in order: the first of each key, by the dataset's time and then by where they stood."""
+    number, line = (rows.column(name).to_numpy() for name in ("source_number", "source_line"))
+    stood = np.lexsort((line, number))
+    code = np.zeros(len(rows), np.int64)
+    for name in dataset.key:
+        coded = rows.column(name).combine_chunks().dictionary_encode()
+        code = code * len(coded.dictionary) + coded.indices.to_numpy()
+    kept = stood[_is_first(code[stood])]
+    if dataset.time:
+        time = rows.column(dataset.time).combine_chunks().cast(pa.int64()).to_numpy()
+        return kept[np.argsort(time[kept], kind="stable")]
+    keys = rows.select(dataset.key).take(pa.array(kept))
+    return kept[pc.sort_indices(keys, [(name, "ascending") for name in dataset.key]).to_numpy()]
+
+
+def _is_first(code: np.ndarray) -> np.ndarray:
+    """Which positions hold a value that no earlier one holds."""
+    seen = pa.array(code).dictionary_encode().indices.to_numpy()  # numbered as they appear
+    before = np.maximum.accumulate(np.concatenate([[-1], seen[:-1]]))
+    return seen > before
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Joins batches to row groups of a fair size."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        if sum(b.nbytes for b in pending) >= BYTES_PER_GROUP:
+            yield pa.Table.from_batches(pending)
+            pending = []
+    if pending:
+        yield pa.Table.from_batches(pending)
+
+
+def _read_run(lake: Lake, path: str) -> Iterator[pa.RecordBatch]:
+    with lake.filesystem.open_input_stream(lake.path(path), compression=None) as stream:
+        yield from pa.ipc.open_stream(stream)
+
+
+def _read_back(lake: Lake, path: str, texts: list[str], time: str | None, duplicates: int) -> StagedFile:
+    """Reads a written file as a reader will. ``texts`` are columns of few values."""
+    digest, dates = Digest(), Counter[str]()
+    for batch in parquet_batches(lake, [path], few_values=texts, rows=ROWS_PER_GROUP):
+        digest.update(batch)
+        if time:
+            for found in pc.value_counts(batch.column(time).cast(pa.date32())).to_pylist():
+                dates[found["values"].isoformat()] += found["counts"]
+    return StagedFile(path, digest, dates, duplicates)
+
+
+def _made(lake: Lake, path: str) -> str:
+    lake.make_folder_of(lake.path(path))
+    return lake.path(path)
+
+
+def _ingest_time(day: date) -> pa.Scalar:
     """The UTC midnight that ends the ingest day: by then the line was known, whenever the job ran."""
-    return F.date_add("ingest_date", 1).cast("timestamp")
+    return pa.scalar(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1), TIME)
+
+
+@cache
+def _open_lake(uri: str, settings: Settings) -> Lake:
+    return Lake.open(uri, settings)

@@ -11,11 +11,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-
-import pyarrow as pa
 
 from jobs.common.errors import JobError
 from jobs.common.java import ensure_java
@@ -77,71 +73,19 @@ def _complete_runtime() -> None:
 
 
 def _exercise(folder: str, archive: str) -> None:
-    """What the jobs do, on a few rows: Arrow to and from Python, windows, joins, sorts, partitioned Parquet."""
-    from pyspark import StorageLevel
-    from pyspark.sql import Observation, Window
-    from pyspark.sql import functions as F
-
+    """What the jobs do, on a few rows: tasks in Python, a value for all of them, a shuffle by key."""
     from jobs.common.lake import Lake
     from jobs.common.settings import Settings
-    from jobs.common.spark import spark_session
+    from jobs.common.spark import spark_context
 
     settings = Settings(spark_master="local[2]")
-    lake = Lake.open(Path(folder).as_uri(), settings)
-    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            ids = [str(i) for i in batch.column(0).to_pylist()]
-            numbers = pa.array(range(len(ids)), pa.int64())
-            yield pa.record_batch(
-                {"k": ids, "n": numbers, "x": numbers.cast(pa.float64()), "t": [noon.isoformat()] * len(ids)}
-            )
-
-    with spark_session(settings, lake, "class-archive", archive_to=archive) as spark:
-        text = spark.range(0, 200, 1, 2).mapInArrow(rows, "k string, n long, x double, t string")
-        fault = F.when(
-            ~F.col("k").rlike(r"\A\d+\z"),
-            F.struct(F.lit("bad").alias("rule"), F.concat_ws(": ", "k", "t").alias("reason")),
-        )
-        typed = text.select(
-            "*",
-            fault.alias("fault"),
-            F.translate("t", "tz", "TZ").try_cast("timestamp").alias("at"),
-            F.date_add(F.to_date("t"), 1).alias("day"),
-        )
-        checked = typed.withColumn("cents", (F.col("k").try_cast("decimal(15,2)") * 100).try_cast("bigint")).persist(
-            StorageLevel.DISK_ONLY
-        )
-        checked.groupBy("day", F.col("fault.rule")).agg(F.count("*"), F.count_if(F.col("n") > 1)).collect()
-        seen = Observation()
-        first = Window.partitionBy("day", "k").orderBy("n")
-        ranked = (
-            checked.repartition(2, "day")
-            .withColumn("rank", F.row_number().over(first))
-            .observe(seen, F.count("*").alias("c"))
-        )
-        ordered = ranked.where("rank = 1").drop("fault").sortWithinPartitions("day", "at", "k")
-        ordered.write.partitionBy("day").parquet(lake.spark_url("a"))
-        read = spark.read.option("basePath", lake.spark_url("a")).parquet(lake.spark_url("a"))
-        few = (
-            read.groupBy("k")
-            .agg(F.array_sort(F.collect_set("day")).alias("days"), F.max("n").alias("n"))
-            .where(F.size("days") > 0)
-        )
-        joined = (
-            read.join(F.broadcast(few.select("k")), "k", "left_anti")
-            .unionByName(read)
-            .join(few.select("k"), "k", "inner")
-        )
-        arrow = (
-            joined.repartition("k")
-            .sortWithinPartitions("k", "n")
-            .select("k", "n", "x", "t")
-            .mapInArrow(rows, "k string, n long, x double, t string")
-        )
-        arrow.write.parquet(lake.spark_url("b"))
-        read.groupBy("k", F.expr("n div 3").alias("d")).agg(F.sum("n")).toArrow()
+    with spark_context(
+        settings, Lake.open(Path(folder).as_uri(), settings), "class-archive", archive_to=archive
+    ) as spark:
+        known = spark.broadcast(b"0")
+        numbers = spark.parallelize([0, 1], 2)
+        pairs = numbers.flatMap(lambda n: [(key, known.value * n) for key in range(4)]).partitionBy(2, int)
+        pairs.mapPartitionsWithIndex(lambda _, rows: rows).collect()
 
 
 if __name__ == "__main__":

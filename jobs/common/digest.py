@@ -39,10 +39,8 @@ class Digest:
     schema: list[tuple[str, str]] | None = None
 
     def update(self, batch: pa.RecordBatch) -> None:
-        schema = sorted((f.name, _canonical(f.type)) for f in batch.schema)
-        if self.schema not in (None, schema):
-            raise ValueError(f"Cannot add {schema} to a digest over {self.schema}.")
-        self.schema = schema
+        """Adds rows. A column that is dictionary-encoded counts as its values, and is hashed faster."""
+        self._expect(sorted((f.name, _canonical(f.type)) for f in batch.schema))
         self.rows += batch.num_rows
         row = np.zeros(batch.num_rows, np.uint64)
         for column, f in zip(batch.columns, batch.schema, strict=True):
@@ -50,13 +48,17 @@ class Digest:
         for lane, salt in enumerate((np.uint64(0), _GOLDEN)):
             self.sums[lane] = (self.sums[lane] + int(mix(row ^ salt).sum(dtype=np.uint64))) % 2**64
 
-    def add(self, other: Digest) -> None:
-        """Adds the rows of another digest."""
-        if None not in (self.schema, other.schema) and self.schema != other.schema:
-            raise ValueError(f"Cannot add {other.schema} to a digest over {self.schema}.")
-        self.schema = self.schema or other.schema
+    def merge(self, other: Digest) -> None:
+        """Adds the rows that another digest has added up."""
+        if other.schema is not None:
+            self._expect(other.schema)
         self.rows += other.rows
-        self.sums = [(a + b) % 2**64 for a, b in zip(self.sums, other.sums, strict=True)]
+        self.sums = [(mine + theirs) % 2**64 for mine, theirs in zip(self.sums, other.sums, strict=True)]
+
+    def _expect(self, schema: list[tuple[str, str]]) -> None:
+        if self.schema not in (None, schema):
+            raise ValueError(f"Cannot add {schema} to a digest over {self.schema}.")
+        self.schema = schema
 
     def hexdigest(self) -> str:
         return hashlib.sha256(json.dumps([self.schema, self.rows, self.sums]).encode()).hexdigest()
@@ -80,22 +82,22 @@ def _seed(name: str) -> np.uint64:
 
 
 def _canonical(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return _canonical(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string(kind):
         return "string"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"list<{_canonical(kind.value_type)}>"
-    if pa.types.is_dictionary(kind):
-        return _canonical(kind.value_type)
     return str(kind)
 
 
 def hash_values(column: pa.Array) -> np.ndarray:
-    """One uint64 a value; nulls share one constant."""
+    """One uint64 a value, equal for equal values; nulls share one constant."""
     kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if pa.types.is_dictionary(kind):
+        hashed = _hash_dictionary(column)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         hashed = _hash_lists(column)
-    elif pa.types.is_dictionary(kind):
-        hashed = hash_values(column.dictionary)[pc.fill_null(column.indices, 0).to_numpy(zero_copy_only=False)]
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         hashed = _hash_strings(column)
     else:
@@ -129,12 +131,20 @@ def _hash_strings(column: pa.Array) -> np.ndarray:
         where = np.flatnonzero(lengths == length)
         words = -(-int(length) // 8)
         padded = np.zeros((where.size, words * 8), np.uint8)
-        padded[:, :length] = data[offsets[where][:, None] + np.arange(length)]
+        if length and where.size == len(binary):  # one beside the other
+            padded[:, :length] = data[offsets[0] : offsets[-1]].reshape(-1, length)
+        else:
+            padded[:, :length] = data[offsets[where][:, None] + np.arange(length)]
         h = np.full(where.size, length, np.uint64) * _GOLDEN
         for word in padded.view("<u8").T if words else ():
             h = mix(h ^ word) + _GOLDEN
         hashed[where] = h
     return hashed
+
+
+def _hash_dictionary(column: pa.DictionaryArray) -> np.ndarray:
+    hashed = np.append(hash_values(column.dictionary), _NULL)
+    return hashed[pc.fill_null(column.indices, len(column.dictionary)).to_numpy(zero_copy_only=False)]
 
 
 def _hash_lists(column: pa.Array) -> np.ndarray:

@@ -113,10 +113,6 @@ class Lake:
         """The path as pyarrow's filesystem wants it."""
         return f"{self.root}/{relative}"
 
-    def spark_url(self, relative: str) -> str:
-        """The URL as Spark wants it: not percent-encoded."""
-        return f"s3a://{self.path(relative)}" if self.is_s3 else f"file:///{self.path(relative).lstrip('/')}"
-
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turns a failure of the lake's store into a sentence, where one is known.

@@ -1,7 +1,4 @@
-"""A lake's S3: the filesystem that waits out a short outage, and what its libraries' errors mean.
-
-pyarrow (Python) and S3A (Spark's JVM) speak to it, each in words of its own.
-"""
+"""A lake's S3: the filesystem that waits out a short outage, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -19,15 +16,14 @@ from jobs.common.settings import Settings
 RETRIES = 10
 """pyarrow pauses 25 ms before the first retry and twice as long before each next: 26 s in all."""
 
-DISK_FULL = r"No space left on device|Disk quota exceeded|StorageFull|QuotaExceeded|HTTP status 507|Status Code: 507"
+DISK_FULL = r"No space left on device|Disk quota exceeded|StorageFull|QuotaExceeded|HTTP status 507"
 _REFUSED = (
     r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|AccessDenied|InvalidAccessKeyId"
-    r"|SignatureDoesNotMatch|HTTP status 403|Status Code: 403"
+    r"|SignatureDoesNotMatch|HTTP status 403"
 )
 _GONE = (
     r"NETWORK_CONNECTION|REQUEST_TIMEOUT|SERVICE_UNAVAILABLE|SLOW_DOWN|INTERNAL_FAILURE|HTTP status 5\d\d"
-    r"|SdkClientException|AWSClientIOException|AWSServiceIOException|Unable to execute HTTP request|Status Code: 5\d\d"
-    r"|java\.net\.\w+Exception|NoHttpResponseException|errors\.Unreachable"
+    r"|errors\.Unreachable"
 )
 
 

@@ -25,7 +25,7 @@ from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, s
 from jobs.features.tasks import FindDuplicates, MakeProducts, Place
 
 if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs none of it
-    from pyspark.sql import SparkSession
+    from pyspark import SparkContext
 
 DUPLICATES = "silver/duplicates"
 """Which bronze lines repeat a transaction_id of a lower ingest day: transaction_id, per ingest_date."""
@@ -132,23 +132,23 @@ def _duplicates_of(context: JobContext) -> int:
 
 
 def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
-    from jobs.common.spark import spark_session
+    from jobs.common.spark import spark_context
 
     rows = {product.name: 0 for product in PRODUCTS}
     for number, block in enumerate(list(blocks(plan.targets)) or [[]]):
         with context.lake.staging() as staging:
-            with spark_session(context.settings, context.lake, "features", lake_in_jvm=False, conf=SPARK) as spark:
+            with spark_context(context.settings, context.lake, "features", conf=SPARK) as spark:
                 place = Place(context.lake.uri, context.settings, staging)
                 if plan.undecided and number == 0:
                     _decide_duplicates(context, plan, spark, place)
                 parts = _make(context, plan, block, spark, place) if block else []
-            # Spark's JVM and workers end with its session: idle, they would stand beside what is published now.
+            # Spark's JVM and workers end with its context: idle, they would stand beside what is published now.
             for name, count in _publish(context, plan, block, parts, began).items():
                 rows[name] += count
     return rows
 
 
-def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession, place: Place) -> None:
+def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, place: Place) -> None:
     lines = [
         b
         for b in plan.bronze
@@ -164,7 +164,7 @@ def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkSession, pla
         context.lake.publish(manifest, staged)
 
 
-def _make(context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkSession, place: Place) -> list[Part]:
+def _make(context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkContext, place: Place) -> list[Part]:
     """Stages every product's partitions of the block."""
     targets = Targets({t.event_date: midnight_us(t.known_at) for t in block})
     lines, cards, chargebacks = (
@@ -173,7 +173,7 @@ def _make(context: JobContext, plan: Plan, block: Sequence[Target], spark: Spark
     reports = first_reports(context.lake, [f for share in shares(chargebacks, ROWS_PER_SHARE) for f in share])
     # Owners by the number of rows alone, so that files come out the same on every machine.
     task = MakeProducts(place, targets, DUPLICATES, _owners(lines, ROWS_PER_TASK, 2), _owners(lines, TILES_PER_TASK))
-    known = spark.sparkContext.broadcast(reports)
+    known = spark.broadcast(reports)
     files = shares([*lines, *cards], ROWS_PER_SHARE)
     parts = _exchange(spark, files, lambda share: task.spread(known.value, share), task.make, task.owners)
     context.log.info("computed", event_dates=len(block), files=len(parts))
@@ -185,7 +185,7 @@ def _owners(partitions: Iterable[BronzeDay], rows: int, at_least: int = 1) -> in
 
 
 def _exchange(
-    spark: SparkSession,
+    spark: SparkContext,
     files: Sequence[Sequence[BronzeFile]],
     spread: Callable[[Sequence[BronzeFile]], Iterable[Piece]],
     make: Callable[[int, Iterable[Piece]], Iterable[Part]],
@@ -194,7 +194,7 @@ def _exchange(
     """Reads shares of files, brings each owner its pieces in one shuffle, and returns the parts that owners made."""
     if not files:
         return []
-    pieces = spark.sparkContext.parallelize(files, len(files)).flatMap(spread).partitionBy(owners, int)
+    pieces = spark.parallelize(files, len(files)).flatMap(spread).partitionBy(owners, int)
     return pieces.mapPartitionsWithIndex(make).collect()
 
 

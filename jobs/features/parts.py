@@ -49,7 +49,7 @@ def gathered(parts: Iterable[Part], schema: pa.Schema) -> tuple[list[Staged], Di
     ordered = sorted(parts, key=lambda part: part.number)
     digest = table_digest([pa.RecordBatch.from_pylist([], schema)])
     for part in ordered:
-        digest.add(part.digest)
+        digest.merge(part.digest)
     return [Staged(part.path, f"part-{i:05d}.zstd.parquet") for i, part in enumerate(ordered)], digest
 
 

@@ -29,7 +29,11 @@ def test_files_stand_by_the_number_of_their_part(lake: Lake) -> None:
     lake.write_bytes("_staging/x/notes.txt", b"no Parquet")
     staged = staged_parquet(lake, "_staging/x")
     assert [f.name for f in staged] == [f"part-0000{i}.zstd.parquet" for i in range(3)]
-    assert [row["id"] for batch in parquet_batches(lake, staged) for row in batch.to_pylist()] == [0, 9, 10]
+    assert [row["id"] for batch in parquet_batches(lake, [f.path for f in staged]) for row in batch.to_pylist()] == [
+        0,
+        9,
+        10,
+    ]
 
 
 def test_a_digest_is_that_of_the_rows_and_with_a_schema_of_its_columns(lake: Lake) -> None:

@@ -55,7 +55,7 @@ def test_digests_of_parts_add_up(rows: list[dict[str, Any]], cut: int) -> None:
     whole = pa.Table.from_pylist(rows, SCHEMA)
     added = Digest()
     for part in (whole.slice(0, cut), whole.slice(cut)):
-        added.add(table_digest(part.to_batches()))
+        added.merge(table_digest(part.to_batches()))
     assert added == table_digest(whole.to_batches())
 
 
@@ -121,3 +121,13 @@ def test_minus_zero_and_the_width_of_strings_are_no_difference() -> None:
 def test_schemas_do_not_mix() -> None:
     with pytest.raises(ValueError, match="Cannot add"):
         table_digest([pa.record_batch({"a": [1]}), pa.record_batch({"b": [1]})])
+
+
+@settings(deadline=None)  # a busy machine is no error
+@given(st.lists(ROW, min_size=1, max_size=20), st.integers(0, 20))
+def test_dictionaries_and_digests_that_are_merged_count_as_their_rows(rows: list[dict[str, Any]], cut: int) -> None:
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    encoded = table.set_column(0, "id", table.column("id").dictionary_encode())
+    first, second = table_digest(encoded[:cut].to_batches()), table_digest(encoded[cut:].to_batches())
+    first.merge(second)
+    assert first.hexdigest() == digest(rows)

@@ -29,11 +29,11 @@ def test_wrong_lines_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, wrong:
 
 
 def test_executors_elsewhere_do_not_share_a_folder(tmp_path: Path) -> None:
-    from jobs.common.spark import spark_session
+    from jobs.common.spark import spark_context
 
     settings = Settings(spark_master="k8s://https://kubernetes.default.svc:443")
     lake = Lake.open(tmp_path.as_uri(), settings)
-    with pytest.raises(WrongCall, match="do not share a folder of this machine"), spark_session(settings, lake, "x"):
+    with pytest.raises(WrongCall, match="do not share a folder of this machine"), spark_context(settings, lake, "x"):
         pass
 
 
@@ -42,16 +42,16 @@ def test_a_cluster_that_gives_no_executor_is_not_waited_for_for_ever(monkeypatch
 
     known = [1, 1, 2]
 
-    def session() -> Any:
+    def context() -> Any:
         scala = SimpleNamespace(getExecutorMemoryStatus=lambda: SimpleNamespace(size=lambda: known.pop(0)))
-        return SimpleNamespace(sparkContext=SimpleNamespace(_jsc=SimpleNamespace(sc=lambda: scala)))
+        return SimpleNamespace(_jsc=SimpleNamespace(sc=lambda: scala))
 
     monkeypatch.setattr(spark.time, "sleep", lambda _: None)
-    spark._await_executor(session(), "k8s://here")
+    spark._await_executor(context(), "k8s://here")
     known[:] = [1]
     monkeypatch.setattr(spark, "EXECUTOR_SECONDS", -1)
     with pytest.raises(JobError, match="Spark got no executor from k8s://here within"):
-        spark._await_executor(session(), "k8s://here")
+        spark._await_executor(context(), "k8s://here")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import pyarrow as pa
 import redis
 from feast import RepoConfig
 from feast.types import Array, Float64, Int64, String
+from pyspark.sql import SparkSession
 
 from feast_fast.spark import write_frame
 from feast_fast.views import layout_of
 from feast_fast.write import Rules, Written
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
-from jobs.common.spark import spark_session
+from jobs.common.spark import spark_context
 from tests.feast_fast.conftest import NOON, hashes, view_of, write_stock
 
 CONFIG = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
@@ -44,7 +45,7 @@ def test_a_frame_is_written_by_its_partitions(lake: Lake, client: redis.Redis, r
     wanted = hashes(client)
     client.flushall()
     layout = layout_of(view, CONFIG)
-    with spark_session(Settings(), lake, "feast_fast") as spark:
+    with spark_context(Settings(), lake, "feast_fast"), SparkSession.builder.getOrCreate() as spark:
         frame = spark.createDataFrame(table).repartition(3)
         assert write_frame(frame, layout, connect) == Written(100, 100)
         assert hashes(client) == wanted

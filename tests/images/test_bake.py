@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -204,20 +203,6 @@ def test_airflow_holds_no_job() -> None:
     assert "COPY jobs" not in dockerfile("airflow")
     pins = set(re.findall(r"^apache-airflow\S*==\S+", (ROOT / "requirements/dev.in").read_text("utf-8"), re.MULTILINE))
     assert pins <= set((ROOT / "requirements/airflow.in").read_text("utf-8").split())
-
-
-def test_the_s3a_jars_are_those_that_spark_would_fetch() -> None:
-    from jobs.common.spark import S3A_EXCLUDES, S3A_PACKAGES
-
-    ivy = ElementTree.parse(ROOT / "images" / "spark" / "ivy.xml")
-    asked = [f"{d.get('org')}:{d.get('name')}:{d.get('rev')}" for d in ivy.iter("dependency")]
-    assert tuple(asked) == S3A_PACKAGES
-    assert set(S3A_EXCLUDES) <= {f"{e.get('org')}:{e.get('module')}" for e in ivy.iter("exclude")}
-    lines = (ROOT / "images" / "spark" / "jars.sha256").read_text(encoding="utf-8").splitlines()
-    assert all(re.fullmatch(r"[0-9a-f]{64}  [\w.-]+\.jar", line) for line in lines)
-    jars = {line.split()[1] for line in lines}
-    assert {f"{name}-{version}.jar" for _, name, version in (p.split(":") for p in S3A_PACKAGES)} <= jars
-    assert not [jar for jar in jars if jar.startswith("bundle-")]
 
 
 def test_the_class_archive_is_made_with_the_modules_that_it_imports(tmp_path: Path) -> None:
