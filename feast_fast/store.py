@@ -1,4 +1,4 @@
-"""Feast's Redis store with a way in for whole Arrow batches.
+"""Feast's Redis store with a way in for whole Arrow batches, and a short way out.
 
 online_store:
     type: feast_fast.store.FastRedisOnlineStore
@@ -16,6 +16,7 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 
 from feast_fast.layout import Layout
 from feast_fast.owner import whole_keys
+from feast_fast.reads import FastReads
 from feast_fast.write import Rules, Writer, Written, replace_whole
 
 
@@ -34,8 +35,8 @@ class FastRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     owns_keys: bool = False
 
 
-class FastRedisOnlineStore(RedisOnlineStore):
-    """``RedisOnlineStore`` that takes Arrow batches; whatever else writes or reads it, it is stock's.
+class FastRedisOnlineStore(FastReads, RedisOnlineStore):
+    """``RedisOnlineStore`` that takes Arrow batches and is read by ``FastReads``; whatever else writes it is stock's.
 
     A subclass's settings must have the attributes of ``FastRedisOnlineStoreConfig``.
     """

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 from redis import asyncio as redis_asyncio
 
-from feast_fast.reads import FastReads
 from feast_fast.store import FastRedisOnlineStore, FastRedisOnlineStoreConfig
 from jobs.online.redis_client import CONNECTION, open_client
 
@@ -36,8 +35,8 @@ class RedisUrlOnlineStoreConfig(FastRedisOnlineStoreConfig):
     patient: bool = False
 
 
-class RedisUrlOnlineStore(FastReads, FastRedisOnlineStore):
-    """``FastRedisOnlineStore`` by URL, read by ``FastReads``."""
+class RedisUrlOnlineStore(FastRedisOnlineStore):
+    """``FastRedisOnlineStore`` by URL."""
 
     def _get_client(self, online_store_config: Any) -> Any:
         if self._client is None:

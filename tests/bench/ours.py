@@ -37,7 +37,7 @@ def load_config(redis_url: str, owner: bool) -> dict[str, Any]:
 def read_config(redis_url: str) -> dict[str, Any]:
     """``online_store`` of a Feast store whose ``get_online_features`` is the plug-in's."""
     _require("feast_fast.reads", "read")
-    store = "tests.bench.fast_read_store.FastReadOnlineStore"
+    store = "feast_fast.store.FastRedisOnlineStore"
     return {"online_store": {"type": store, "connection_string": address(redis_url)}}
 
 
