@@ -1,4 +1,4 @@
-"""The bronze job: which days have something new, one Spark session for all of them, then publication day by day."""
+"""The bronze job: which days have something new, one start of Spark for all of them, then publication day by day."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ import click
 
 from jobs.bronze.check import Tally
 from jobs.bronze.landing import LandedFile, Landing, Scan, in_threads, read_landings, scan
-from jobs.bronze.stage import BronzeTask, CheckedDay, CheckTask, QuarantineTask, Source, StagedFile, Workplace
+from jobs.bronze.stage import BronzeTask, CheckedDay, CheckTask, QuarantineTask, Source, StagedFile
 from jobs.common.cli import JobContext, job_command
 from jobs.common.contract import DATASETS, FORMATS, QUARANTINE, TRANSACTIONS, LandingDataset
 from jobs.common.digest import Digest
 from jobs.common.errors import BadData, JobError, WrongCall
-from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
-from jobs.common.staged import STAGED_NAME
+from jobs.common.lake import Lake, Manifest, Staged, ingest_partition, staged_name
 from jobs.common.version import code_version
+from jobs.common.workplace import Workplace
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
 JOB = "bronze"
-SPARK_CONF = {"spark.python.daemon.module": "jobs.bronze.daemon"}
 ROWS_PER_FILE = 1_000_000
 TASKS_AT_LEAST, SMALLEST_TASK = 8, 256 << 10
 BYTES_PER_TASK = 32 << 20
@@ -159,7 +158,7 @@ def _ingest(context: JobContext, landings: Sequence[Landing], max_bad_share: flo
     lake, settings, log = context.lake, context.settings, context.log
     parts = [part for dataset in DATASETS for part in _scan(lake, dataset, landings, log)]
     _check_readable(parts)
-    with lake.staging() as staging, spark_context(settings, lake, JOB, conf=SPARK_CONF) as spark:
+    with lake.staging() as staging, spark_context(settings, lake, JOB, daemon="jobs.bronze.daemon") as spark:
         place = Workplace(lake.uri, settings, staging)
         _check_files(spark, place, parts)
         for part in parts:
@@ -345,7 +344,7 @@ def _quarantine_manifest(landing: Landing, parts: Iterable[_Part], file: StagedF
 
 
 def _staged(files: Iterable[StagedFile]) -> list[Staged]:
-    return [Staged(file.path, STAGED_NAME.format(i)) for i, file in enumerate(files)]
+    return [Staged(file.path, staged_name(i)) for i, file in enumerate(files)]
 
 
 def _describe(

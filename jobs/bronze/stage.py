@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from itertools import chain, groupby
 
 import numpy as np
@@ -23,27 +22,13 @@ from jobs.bronze.check import Checked, Refused, Tally, accepted_schema, check_fi
 from jobs.bronze.rules import TIME, typed_schema
 from jobs.common.contract import LandingDataset
 from jobs.common.digest import Digest, hash_values
-from jobs.common.lake import Lake, ingest_partition
-from jobs.common.settings import Settings
-from jobs.common.staged import STAGED_NAME, parquet_batches
+from jobs.common.lake import Lake, ingest_partition, staged_name
+from jobs.common.workplace import Workplace
 
 ROWS_PER_GROUP = 1 << 18
 BYTES_PER_GROUP = 16 << 20
-ROWS_PER_BATCH = 1 << 16
+ROWS_PER_BATCH, BYTES_PER_BATCH = 1 << 16, 64 << 20
 _RUN = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What a worker needs to reach the lake."""
-
-    uri: str
-    settings: Settings
-    staging: str
-
-    def open(self) -> Lake:
-        pa.set_cpu_count(1)  # there is a worker for each core
-        return _open_lake(self.uri, self.settings)
 
 
 # -- first: files to runs ------------------------------------------------------------------------------------
@@ -98,13 +83,13 @@ class CheckTask:
         return [self._check_day(day, list(sources)) for day, sources in groupby(self.sources, lambda s: s.day)]
 
     def _check_day(self, day: date, sources: Sequence[Source]) -> CheckedDay:
-        lake, done = self.place.open(), CheckedDay(self.dataset, day)
-        folder = f"{self.place.staging}/runs/{self.dataset.name}/{ingest_partition(day)}"
+        done = CheckedDay(self.dataset, day)
+        folder = f"runs/{self.dataset.name}/{ingest_partition(day)}"
         with ExitStack() as stack:
-            accepted = _Runs(lake, stack, self.dataset, f"{folder}/{self.number}", sources[0].parts)
-            refused = _RefusedRun(lake, stack, f"{folder}/{self.number}-refused")
+            accepted = _Runs(self.place, stack, self.dataset, folder, self.number, sources[0].parts)
+            refused = _RefusedRun(self.place, stack, folder, self.number)
             for source in sources:
-                for checked in _check_source(lake, self.dataset, source):
+                for checked in _check_source(self.place.lake, self.dataset, source):
                     accepted.add(source, checked.accepted)
                     refused.add(source, self.dataset, checked.refused)
                     done.tally.add(checked.tally)
@@ -124,8 +109,10 @@ def _check_source(lake: Lake, dataset: LandingDataset, source: Source) -> Iterat
 class _Runs:
     """Accepted rows on their way to files, one a part. Rows of one key meet in one part."""
 
-    def __init__(self, lake: Lake, stack: ExitStack, dataset: LandingDataset, prefix: str, parts: int) -> None:
-        self.lake, self.stack, self.prefix, self.parts = lake, stack, prefix, parts
+    def __init__(
+        self, place: Workplace, stack: ExitStack, dataset: LandingDataset, folder: str, number: int, parts: int
+    ) -> None:
+        self.place, self.stack, self.folder, self.number, self.parts = place, stack, folder, number, parts
         self.key = [f.name for f in _key_fields(dataset)]
         self.schema = run_schema(dataset)
         self.pending: list[pa.RecordBatch] = []
@@ -136,7 +123,7 @@ class _Runs:
         for batch in batches:
             number = pa.repeat(pa.scalar(source.number, pa.int32()), len(batch))
             self.pending.append(pa.record_batch([*batch.columns, number], self.schema))
-        if sum(map(len, self.pending)) >= ROWS_PER_BATCH:
+        if sum(map(len, self.pending)) >= ROWS_PER_BATCH or sum(b.nbytes for b in self.pending) >= BYTES_PER_BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -158,38 +145,40 @@ class _Runs:
 
     def _write(self, part: int, rows: pa.RecordBatch) -> None:
         if part not in self.writers:
-            self.paths[part] = f"{self.prefix}-{part}.arrow"
-            self.writers[part] = _open_run(self.lake, self.stack, self.paths[part], self.schema)
+            self.paths[part] = self.place.new_file(self.folder, f"{self.number}-{part}.arrow")
+            self.writers[part] = _open_run(self.place.lake, self.stack, self.paths[part], self.schema)
         self.writers[part].write_batch(rows)
 
 
 class _RefusedRun:
     """Refused rows on their way to a file, in the order in which they stand."""
 
-    def __init__(self, lake: Lake, stack: ExitStack, prefix: str) -> None:
-        self.lake, self.stack, self.prefix = lake, stack, prefix
+    def __init__(self, place: Workplace, stack: ExitStack, folder: str, number: int) -> None:
+        self.place, self.stack, self.folder, self.number = place, stack, folder, number
         self.pending: list[tuple[str, str, int, str, str | None]] = []
+        self.letters = 0
         self.writer: pa.ipc.RecordBatchStreamWriter | None = None
         self.path: str | None = None
 
     def add(self, source: Source, dataset: LandingDataset, refused: Iterable[Refused]) -> None:
-        self.pending += [(dataset.name, source.name, r.number, r.reason, r.raw_line) for r in refused]
-        if len(self.pending) >= ROWS_PER_BATCH:
-            self.flush()
+        for r in refused:
+            self.pending.append((dataset.name, source.name, r.number, r.reason, r.raw_line))
+            self.letters += len(r.raw_line or "")
+            if len(self.pending) >= ROWS_PER_BATCH or self.letters >= BYTES_PER_BATCH:
+                self.flush()
 
     def flush(self) -> None:
         if not self.pending:
             return
         if self.writer is None:
-            self.path = f"{self.prefix}.arrow"
-            self.writer = _open_run(self.lake, self.stack, self.path, REFUSED)
+            self.path = self.place.new_file(self.folder, f"{self.number}-refused.arrow")
+            self.writer = _open_run(self.place.lake, self.stack, self.path, REFUSED)
         columns = [pa.array(c, f.type) for c, f in zip(zip(*self.pending, strict=True), REFUSED, strict=True)]
         self.writer.write_batch(pa.record_batch(columns, REFUSED))
-        self.pending = []
+        self.pending, self.letters = [], 0
 
 
 def _open_run(lake: Lake, stack: ExitStack, path: str, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
-    lake.make_folder_of(lake.path(path))
     stream = stack.enter_context(lake.filesystem.open_output_stream(lake.path(path), compression=None))
     return stack.enter_context(pa.ipc.new_stream(stream, schema, options=_RUN))
 
@@ -229,18 +218,18 @@ class BronzeTask:
     runs: Sequence[str]
 
     def run(self) -> StagedFile:
-        lake = self.place.open()
+        lake = self.place.lake
         rows = pa.Table.from_batches(chain.from_iterable(_read_run(lake, run) for run in self.runs))
         order = _order(rows, self.dataset)
         duplicates = len(rows) - len(order)
-        path = f"{self.place.staging}/{self.dataset.name}/{ingest_partition(self.day)}/{STAGED_NAME.format(self.part)}"
+        path = self.place.new_file(f"{self.dataset.name}/{ingest_partition(self.day)}", staged_name(self.part))
         columns = dict(zip(rows.column_names, rows.columns, strict=True))
         del rows
         table = self._table(columns, pa.array(order))
         plain = {f.name for f in _key_fields(self.dataset)} | {self.dataset.time, "source_line"}
         pq.write_table(
             table,
-            _made(lake, path),
+            lake.path(path),
             filesystem=lake.filesystem,
             row_group_size=ROWS_PER_GROUP,
             use_dictionary=[name for name in table.column_names if name not in plain],
@@ -277,10 +266,10 @@ class QuarantineTask:
     runs: Sequence[str]
 
     def run(self) -> StagedFile:
-        lake = self.place.open()
-        path = f"{self.place.staging}/quarantine/{ingest_partition(self.day)}/{STAGED_NAME.format(0)}"
+        lake = self.place.lake
+        path = self.place.new_file(f"quarantine/{ingest_partition(self.day)}", staged_name(0))
         schema = REFUSED.append(pa.field("ingest_time", TIME))
-        with pq.ParquetWriter(_made(lake, path), schema, filesystem=lake.filesystem, **_PARQUET) as writer:
+        with pq.ParquetWriter(lake.path(path), schema, filesystem=lake.filesystem, **_PARQUET) as writer:
             for rows in _groups(chain.from_iterable(_read_run(lake, run) for run in self.runs)):
                 writer.write_table(rows.append_column("ingest_time", pa.repeat(_ingest_time(self.day), len(rows))))
         return _read_back(lake, path, [], None, 0)
@@ -348,26 +337,21 @@ def _read_run(lake: Lake, path: str) -> Iterator[pa.RecordBatch]:
 
 
 def _read_back(lake: Lake, path: str, texts: list[str], time: str | None, duplicates: int) -> StagedFile:
-    """Reads a written file as a reader will. ``texts`` are columns of few values."""
+    """Reads a written file as a reader will.
+
+    Args:
+        texts: columns of few values, which stay dictionary-encoded: equal ones are hashed once.
+    """
     digest, dates = Digest(), Counter[str]()
-    for batch in parquet_batches(lake, [path], few_values=texts, rows=ROWS_PER_GROUP):
-        digest.update(batch)
-        if time:
-            for found in pc.value_counts(batch.column(time).cast(pa.date32())).to_pylist():
-                dates[found["values"].isoformat()] += found["counts"]
+    with pq.ParquetFile(lake.path(path), filesystem=lake.filesystem, read_dictionary=texts) as parquet:
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP):
+            digest.update(batch)
+            if time:
+                for found in pc.value_counts(batch.column(time).cast(pa.date32())).to_pylist():
+                    dates[found["values"].isoformat()] += found["counts"]
     return StagedFile(path, digest, dates, duplicates)
-
-
-def _made(lake: Lake, path: str) -> str:
-    lake.make_folder_of(lake.path(path))
-    return lake.path(path)
 
 
 def _ingest_time(day: date) -> pa.Scalar:
     """The UTC midnight that ends the ingest day: by then the line was known, whenever the job ran."""
     return pa.scalar(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1), TIME)
-
-
-@cache
-def _open_lake(uri: str, settings: Settings) -> Lake:
-    return Lake.open(uri, settings)

@@ -1,1 +1,1 @@
-"""What the jobs share: settings, command line, logging, the lake, manifests, digests, the Spark session."""
+"""What the jobs share: settings, command line, logging, the lake, manifests, digests, Spark."""

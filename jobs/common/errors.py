@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class JobError(Exception):
     """A failure that one sentence explains: what happened, where, what to do. Exit code 1."""
@@ -19,6 +21,9 @@ class Unreachable(JobError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:  # on its way from another process
+        return type(self), (str(self), self.reason)
 
 
 class WrongCall(JobError):

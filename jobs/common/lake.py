@@ -64,6 +64,11 @@ class Staged:
     name: str
 
 
+def staged_name(number: int) -> str:
+    """The name of a partition's Parquet file."""
+    return f"part-{number:05d}.zstd.parquet"
+
+
 @dataclass(frozen=True)
 class Lake:
     """A lake URI opened for reading and writing. All paths are relative to it, with forward slashes."""

@@ -16,7 +16,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
 from jobs.common.class_archive import archive_path
-from jobs.common.errors import JobError, WrongCall
+from jobs.common.errors import BadData, JobError, WrongCall
 from jobs.common.java import ensure_java
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
@@ -26,18 +26,25 @@ EXECUTOR_SECONDS = 300
 
 @contextmanager
 def spark_context(
-    settings: Settings, lake: Lake, app: str, *, archive_to: str = "", conf: Mapping[str, Any] | None = None
+    settings: Settings,
+    lake: Lake,
+    app: str,
+    *,
+    daemon: str = "",
+    archive_to: str = "",
+    conf: Mapping[str, Any] | None = None,
 ) -> Iterator[SparkContext]:
     """Spark for tasks in Python, which read and write the lake themselves; stopped at the end.
 
     Nothing of Spark's SQL is loaded, which would cost a second, and the JVM knows nothing of S3.
 
     Args:
+        daemon: a module that imports what the tasks need and has Python's workers forked from it, as ``pyspark.daemon`` does.
         archive_to: makes the JVM leave an archive of its classes there (see ``class_archive``).
         conf: further Spark settings.
 
     Raises:
-        JobError: the lake's store is gone or full, or Spark failed; the message holds the first line of the cause.
+        JobError: what a task raised; the lake's store is gone or full; or Spark failed, with the line that tells the cause.
         WrongCall: the lake is a folder, which executors on other machines cannot share.
     """
     if not (lake.is_s3 or settings.spark_master.startswith("local")):
@@ -49,7 +56,7 @@ def spark_context(
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # glibc would keep a heap of its own for each of the JVM's threads
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    own = {**_BASE, **_jvm(settings, archive_to), **(conf or {}), **settings.spark_settings}
+    own = {**_BASE, **_jvm(settings, archive_to), **_daemon(daemon), **(conf or {}), **settings.spark_settings}
     spark_conf = SparkConf().setMaster(settings.spark_master).setAppName(app)
     spark_conf.setAll([(key, str(value)) for key, value in own.items()])
     context = None
@@ -59,7 +66,7 @@ def spark_context(
             _await_executor(context, settings.spark_master)
         yield context
     except (PySparkException, Py4JError) as error:
-        if failure := lake.failure(str(error)):
+        if failure := lake.failure(str(error)) or _of_a_task(str(error)):
             raise failure from error
         structlog.get_logger().error("Spark failed", trace=str(error))
         raise JobError(f"Spark failed: {_cause(error)}") from error
@@ -125,10 +132,35 @@ def _jvm(settings: Settings, archive_to: str) -> dict[str, Any]:
     }
 
 
+def _daemon(module: str) -> dict[str, Any]:
+    """On Linux: elsewhere a fork of a process that has imported that much is not safe."""
+    return {"spark.python.daemon.module": module} if module and sys.platform == "linux" else {}
+
+
+def _of_a_task(said: str) -> JobError | None:
+    """The job's own error that a task ended with."""
+    name, _, sentence = _python_cause(said).partition(": ")
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (JobError, WrongCall, BadData)}
+    return kinds[name](sentence) if name in kinds else None
+
+
 def _cause(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = str(error)
+    if "Python worker exited unexpectedly" in said:
+        return (
+            "a Python worker was killed, most often for want of memory. Allow the job more, or have fewer workers: "
+            "SPARK_MASTER=local[1]."
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     causes = [line for line in lines if line.startswith("Caused by:")]
     of_java = [
         line.removeprefix(": ") for line in lines if line.startswith(": ")
     ]  # below "An error occurred while calling"
-    return [type(error).__name__, *lines[:1], *of_java[:1], *causes][-1][:500]
+    return (_python_cause(said) or [type(error).__name__, *lines[:1], *of_java[:1], *causes][-1])[:500]
+
+
+def _python_cause(said: str) -> str:
+    """The line of a task's Python trace that names its error; nothing where there is no such trace."""
+    _, found, trace = said.rpartition("Traceback (most recent call last):\n")
+    of_python = trace.partition("\n\tat ")[0] if found else ""
+    return next((line.strip() for line in reversed(of_python.splitlines()) if line[:1].strip()), "")

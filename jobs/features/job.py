@@ -17,12 +17,13 @@ from jobs.common.digest import combine
 from jobs.common.lake import Manifest, event_partition, ingest_partition, partition_day, require
 from jobs.common.products import HISTORY, PRODUCTS, TX_FEATURES
 from jobs.common.version import code_version
+from jobs.common.workplace import Workplace
 from jobs.features.arrow import EPOCH, Targets, midnight_us
 from jobs.features.bronze import BronzeFile, first_reports, shares
 from jobs.features.exchange import Piece
 from jobs.features.parts import Part, gathered
 from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
-from jobs.features.tasks import FindDuplicates, MakeProducts, Place
+from jobs.features.tasks import FindDuplicates, MakeProducts
 
 if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs none of it
     from pyspark import SparkContext
@@ -39,7 +40,6 @@ ROWS_PER_TASK = 400_000
 TILES_PER_TASK = IDS_PER_TASK = 2_000_000
 SPARK = {
     "spark.shuffle.compress": False,  # what is moved is compressed
-    "spark.python.daemon.module": "jobs.features.daemon",
 }
 
 
@@ -137,18 +137,20 @@ def _compute(context: JobContext, plan: Plan, began: float) -> dict[str, int]:
     rows = {product.name: 0 for product in PRODUCTS}
     for number, block in enumerate(list(blocks(plan.targets)) or [[]]):
         with context.lake.staging() as staging:
-            with spark_context(context.settings, context.lake, "features", conf=SPARK) as spark:
-                place = Place(context.lake.uri, context.settings, staging)
+            with spark_context(
+                context.settings, context.lake, "features", daemon="jobs.features.daemon", conf=SPARK
+            ) as spark:
+                place = Workplace(context.lake.uri, context.settings, staging)
                 if plan.undecided and number == 0:
                     _decide_duplicates(context, plan, spark, place)
                 parts = _make(context, plan, block, spark, place) if block else []
-            # Spark's JVM and workers end with its context: idle, they would stand beside what is published now.
+            # Spark's workers end with its context: idle, they would stand beside what is published now.
             for name, count in _publish(context, plan, block, parts, began).items():
                 rows[name] += count
     return rows
 
 
-def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, place: Place) -> None:
+def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, place: Workplace) -> None:
     lines = [
         b
         for b in plan.bronze
@@ -164,7 +166,9 @@ def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, pla
         context.lake.publish(manifest, staged)
 
 
-def _make(context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkContext, place: Place) -> list[Part]:
+def _make(
+    context: JobContext, plan: Plan, block: Sequence[Target], spark: SparkContext, place: Workplace
+) -> list[Part]:
     """Stages every product's partitions of the block."""
     targets = Targets({t.event_date: midnight_us(t.known_at) for t in block})
     lines, cards, chargebacks = (

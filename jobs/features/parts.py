@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.common.digest import Digest, table_digest
-from jobs.common.lake import Lake, Staged
+from jobs.common.lake import Staged, staged_name
+from jobs.common.workplace import Workplace
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,26 @@ class Part:
     digest: Digest
 
 
-def write_part(lake: Lake, staging: str, dataset: str, partition: str, number: int, table: pa.Table) -> Part:
-    """Writes a file that no other attempt at the same task writes to."""
-    relative = f"{staging}/{dataset}/{partition}/{number:05d}-{uuid.uuid4().hex[:8]}.parquet"
-    path = lake.path(relative)
-    lake.make_folder_of(path)
+def write_part(place: Workplace, dataset: str, partition: str, number: int, table: pa.Table) -> Iterator[Part]:
+    """Writes a file of a partition; yields what there is to know of it, or nothing for no rows."""
+    if not table.num_rows:
+        return
+    path = place.new_file(f"{dataset}/{partition}", f"{number:05d}.parquet")
     texts = [
         ".".join(filter(None, (f.name, "list.element" if pa.types.is_list(f.type) else "")))
         for f in table.schema
         if _is_text(f.type.value_type if pa.types.is_list(f.type) else f.type)
     ]
+    lake = place.lake
     pq.write_table(
-        table, path, filesystem=lake.filesystem, compression="zstd", use_dictionary=texts, store_schema=False
+        table,
+        lake.path(path),
+        filesystem=lake.filesystem,
+        compression="zstd",
+        use_dictionary=texts,
+        store_schema=False,
     )
-    return Part(dataset, partition, number, relative, table_digest(table.to_batches()))
+    yield Part(dataset, partition, number, path, table_digest(table.to_batches()))
 
 
 def gathered(parts: Iterable[Part], schema: pa.Schema) -> tuple[list[Staged], Digest]:
@@ -50,7 +56,7 @@ def gathered(parts: Iterable[Part], schema: pa.Schema) -> tuple[list[Staged], Di
     digest = table_digest([pa.RecordBatch.from_pylist([], schema)])
     for part in ordered:
         digest.merge(part.digest)
-    return [Staged(part.path, f"part-{i:05d}.zstd.parquet") for i, part in enumerate(ordered)], digest
+    return [Staged(part.path, staged_name(i)) for i, part in enumerate(ordered)], digest
 
 
 def _is_text(kind: pa.DataType) -> bool:

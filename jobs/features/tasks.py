@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.common.contract import CARDS
 from jobs.common.formulas import DAY_US
-from jobs.common.lake import Lake, event_partition, ingest_partition
+from jobs.common.lake import event_partition, ingest_partition
 from jobs.common.products import (
     ACCOUNT_DAILY,
     CARD_DAILY,
@@ -27,7 +26,7 @@ from jobs.common.products import (
     TX_FEATURES,
     Product,
 )
-from jobs.common.settings import Settings
+from jobs.common.workplace import Workplace
 from jobs.features import bronze, daily
 from jobs.features.arrow import Targets, date_of, to_numpy, whole_keys
 from jobs.features.bronze import IDS_SCHEMA, BronzeFile
@@ -42,29 +41,6 @@ ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
-class Place:
-    """The lake, which every task opens with its own machine's credentials, and the staging folder in it."""
-
-    uri: str
-    settings: Settings
-    staging: str
-
-    @property
-    def lake(self) -> Lake:
-        return _open(self.uri, self.settings)
-
-    def write(self, name: str, partition: str, owner: int, table: pa.Table) -> Iterator[Part]:
-        """The part that it wrote, or nothing for no rows."""
-        if table.num_rows:
-            yield write_part(self.lake, self.staging, name, partition, owner, table)
-
-
-@cache
-def _open(uri: str, settings: Settings) -> Lake:
-    return Lake.open(uri, settings)
-
-
-@dataclass(frozen=True)
 class FindDuplicates:
     """Finds the repeated lines of ingest days, as partitions of a dataset.
 
@@ -72,7 +48,7 @@ class FindDuplicates:
         wanted: the ingest days, days since 1970, ascending.
     """
 
-    place: Place
+    place: Workplace
     dataset: str
     wanted: tuple[int, ...]
     owners: int
@@ -88,7 +64,7 @@ class FindDuplicates:
         for wanted in self.wanted:
             first, end = np.searchsorted(day, [wanted, wanted + 1]).tolist()
             rows = found.select(["transaction_id"]).slice(first, end - first)
-            yield from self.place.write(self.dataset, ingest_partition(date_of(wanted)), owner, rows)
+            yield from write_part(self.place, self.dataset, ingest_partition(date_of(wanted)), owner, rows)
 
 
 @dataclass(frozen=True)
@@ -101,7 +77,7 @@ class MakeProducts:
         others: how many share the accounts, and how many the merchants. One has all merchant categories.
     """
 
-    place: Place
+    place: Workplace
     targets: Targets
     repeated: str
     cards: int
@@ -146,7 +122,7 @@ class MakeProducts:
 
     def _midnights(self, product: Product, owner: int, tables: Iterable[pa.Table]) -> Iterator[Part]:
         for day, table in zip(self.targets.days.tolist(), tables, strict=True):
-            yield from self.place.write(product.name, event_partition(date_of(day)), owner, table)
+            yield from write_part(self.place, product.name, event_partition(date_of(day)), owner, table)
 
     def _card_products(self, owner: int, rows: pa.Table) -> Iterator[Part]:
         room = self.targets.axis.keys // 2  # so many rows are not more cards than an axis holds
@@ -154,12 +130,12 @@ class MakeProducts:
         del rows
         transactions = sum(chunk.transactions.num_rows for chunk in chunks)
         for day, table in self._by_day(chunks, tx_features, transactions // self.targets.days.size, 0):
-            yield from self.place.write(TX_FEATURES.name, event_partition(day), owner, table)
+            yield from write_part(self.place, TX_FEATURES.name, event_partition(day), owner, table)
         cards = sum(len(chunk.card_dictionary.dictionary) for chunk in chunks)
         for day, table in self._by_day(chunks, card_states, cards, 1):
             for product in (CARD_DAILY, CARD_LAST_STATE):
                 columns = table.select(product.schema.names)
-                yield from self.place.write(product.name, event_partition(day), owner, columns)
+                yield from write_part(self.place, product.name, event_partition(day), owner, columns)
 
     def _by_day(
         self, chunks: Sequence[Cards], kernel: Callable[[Cards, Ints], pa.Table], a_day: int, ends_day: int

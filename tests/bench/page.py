@@ -47,7 +47,7 @@ A ratio says how many times better ours is than the peer in the same round; belo
 rounds stands first, the lowest and the highest in brackets. Before the first round counts, what the sides made is compared: where it
 differs, there is no table.
 
-CPU is that of a side's whole process tree, Redis apart; memory is the tree's peak. "Beyond Spark's start" takes off what a Spark session with the
+CPU is that of a side's whole process tree, Redis apart; memory is the tree's peak. "Beyond Spark's start" takes off what Spark with the
 jobs' settings costs before it does anything. Every run of every side is a row of [results.json](benchmarks/results.json).
 
 ```bash

@@ -95,7 +95,7 @@ def test_an_outage_fails_the_job_or_only_holds_it_up(
     assert s3.SECRET not in said
     assert [on_s3.partitions(d.bronze) for d in DATASETS] == [[]] * len(DATASETS)
 
-    # Spark's JVM is about to write.
+    # Spark's workers are about to write.
     proxy.mend()
 
     def hold_up() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from jobs.common.errors import JobError, WrongCall
+from jobs.common.errors import BadData, JobError, Unreachable, WrongCall
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings, load_settings
 
@@ -63,6 +67,12 @@ def test_a_cluster_that_gives_no_executor_is_not_waited_for_for_ever(monkeypatch
         ),
         ("[X] Job aborted.\n\tat x\nCaused by: a\nCaused by: b\n\t... 4 more", "Caused by: b"),
         ("one line", "one line"),
+        (
+            "An error occurred while calling o9.collect.\n: org.apache.spark.SparkException: Job aborted\n\tat x\n"
+            "Caused by: org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n"
+            '  File "a.py", line 1, in b\n    c()\nzlib.error: Error -3\n\n\tat y\n\t... 1 more\n',
+            "zlib.error: Error -3",
+        ),
         ("", "ValueError"),
     ],
 )
@@ -70,3 +80,36 @@ def test_the_cause_of_a_failure_is_the_line_that_tells(said: str, cause: str) ->
     from jobs.common.spark import _cause
 
     assert _cause(ValueError(said)) == cause
+
+
+@pytest.mark.parametrize("kind", [JobError, WrongCall, BadData])
+def test_what_a_task_raises_is_what_the_job_ends_with(lake: Lake, kind: type[JobError]) -> None:
+    from jobs.common.spark import _of_a_task
+
+    trace = "".join(traceback.format_exception(kind("A sentence: with a colon.")))
+    failure = _of_a_task(f"Job aborted: org.apache.spark.api.python.PythonException: {trace}\n\tat x\n")
+    assert type(failure) is kind
+    assert str(failure) == "A sentence: with a colon."
+
+
+@pytest.mark.parametrize("deed", ["raise", "die"])
+def test_what_happens_to_a_task_of_spark_is_told(lake: Lake, deed: str) -> None:
+    from jobs.common.spark import spark_context
+
+    def task(_: int) -> None:
+        if deed == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise WrongCall("No such thing.")
+
+    told = {"raise": "^No such thing.$", "die": "a Python worker was killed, most often for want of memory"}
+    with (
+        pytest.raises(WrongCall if deed == "raise" else JobError, match=told[deed]),
+        spark_context(Settings(spark_master="local[1]"), lake, "x") as spark,
+    ):
+        spark.parallelize([0], 1).map(task).collect()
+
+
+def test_errors_come_back_from_another_process() -> None:
+    for error in (JobError("a"), Unreachable("a", "b"), WrongCall("a"), BadData("a")):
+        back = pickle.loads(pickle.dumps(error))
+        assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
