@@ -86,7 +86,10 @@ def test_the_cause_of_a_failure_is_the_line_that_tells(said: str, cause: str) ->
 def test_what_a_task_raises_is_what_the_job_ends_with(lake: Lake, kind: type[JobError]) -> None:
     from jobs.common.spark import _of_a_task
 
-    trace = "".join(traceback.format_exception(kind("A sentence: with a colon.")))
+    try:
+        raise kind("A sentence: with a colon.")
+    except JobError:
+        trace = traceback.format_exc()
     failure = _of_a_task(f"Job aborted: org.apache.spark.api.python.PythonException: {trace}\n\tat x\n")
     assert type(failure) is kind
     assert str(failure) == "A sentence: with a colon."
