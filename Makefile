@@ -188,7 +188,7 @@ $(READY): requirements/dev.txt requirements/uv.txt
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$$found" -m venv --clear $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
-	@echo "Preparing Java's class archive: half a minute, once, so that Spark starts in half the time."
+	@echo "Preparing Java's class archive: a quarter of a minute, once, so that Spark starts faster."
 	@$(BIN)/python -m jobs.common.class_archive
 	@touch $(READY)
 

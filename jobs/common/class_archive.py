@@ -1,6 +1,6 @@
-"""Makes Spark start twice as fast: ``python -m jobs.common.class_archive``, once for each environment or image.
+"""Makes Spark start faster: ``python -m jobs.common.class_archive``, once for each environment or image.
 
-Most of a small Spark job is the JVM loading some 15,000 classes from jars and verifying them. Java's class-data
+Most of a small Spark job is the JVM loading thousands of classes from jars and verifying them. Java's class-data
 sharing keeps them, parsed and verified, in one file that later JVMs map into memory. Without the file everything
 works, only slower; a file of another Java or another Spark is never looked at.
 """
