@@ -18,6 +18,7 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 from feast.infra.registry.base_registry import BaseRegistry
 
 from feast_fast.layout import Layout
+from feast_fast.listpack import MOST_FIELDS
 from feast_fast.source import newest_rows
 from feast_fast.store import FastRedisOnlineStore
 from feast_fast.views import join_keys, layout_of, why_not
@@ -122,7 +123,8 @@ class FastComputeEngine(LocalComputeEngine):
             keys = join_keys(task.feature_view)
             group = [other for other in fast if join_keys(other.feature_view) == keys]
             loaded = {other.feature_view.name for other in group}
-            if task in group and loaded.issuperset(name for name, its_keys in rivals if its_keys == keys):
+            whole = task in group and loaded.issuperset(name for name, its_keys in rivals if its_keys == keys)
+            if whole and sum(len(other.feature_view.features) + 1 for other in group) <= MOST_FIELDS:
                 groups.append((group, True))
                 grouped.update(map(id, group))
             else:
