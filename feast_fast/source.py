@@ -126,7 +126,8 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
     last[:-1] = False
     for key in keys:
         column = narrow.column(key).combine_chunks()
-        last[:-1] |= pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
+        differs = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+        last[:-1] |= pc.fill_null(differs, True).to_numpy(zero_copy_only=False)  # a null is refused where it is encoded
     newest = np.zeros(narrow.num_rows, bool)
     newest[narrow.column(row).to_numpy()[last]] = True
     return newest
