@@ -81,10 +81,12 @@ class FastComputeEngine(LocalComputeEngine):
             return super()._materialize_one(registry, group[0], **kwargs).error()
         store: Any = self.online_store
         try:
-            store.load(self.repo_config, [self._rows(task) for task in group], whole=whole)
+            done = store.load(self.repo_config, [self._rows(task) for task in group], whole=whole)
         except Exception as error:
             # Feast's protocol: the job carries its error, and Feast raises it.
             return error
+        names = ", ".join(task.feature_view.name for task in group)
+        logger.info("Loaded %s: %d of %d rows written.", names, done.written, done.rows)
         return None
 
     def _rows(self, task: MaterializationTask) -> tuple[Layout, Iterable[pa.RecordBatch]]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-import mmh3
-
 _STRING = 2  # feast.types.ValueType.Enum
 
 
@@ -25,6 +23,8 @@ def key_prefix(join_keys: Sequence[str]) -> bytes:
 
 def feature_field(view: str, feature: str) -> bytes:
     """The hash field of one feature."""
+    import mmh3  # which a Spark worker need not have
+
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 

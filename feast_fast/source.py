@@ -117,6 +117,9 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
     keys = [name for _, name, _ in layout.join_keys]
     times = [layout.timestamp] + ([created] if created else [])
     narrow = dataset.to_table(columns=list(dict.fromkeys([*keys, *times])), filter=window, **_READ_AHEAD)
+    for at, column in enumerate(narrow.schema):
+        if pa.types.is_dictionary(column.type):  # which Arrow cannot sort
+            narrow = narrow.set_column(at, column.name, narrow.column(at).cast(column.type.value_type))
     if narrow.group_by(keys, use_threads=False).aggregate([]).num_rows == narrow.num_rows:
         return None
     row = "feast_fast row"

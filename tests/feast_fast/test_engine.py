@@ -15,7 +15,7 @@ from feast import OnDemandFeatureView, RepoConfig
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
-from feast_fast import engine
+from feast_fast import engine as engine_module
 from feast_fast import store as store_module
 from feast_fast.owner import whole_keys
 from feast_fast.views import layout_of, why_not
@@ -85,6 +85,32 @@ def test_a_tie_goes_to_the_row_that_was_created_last(open_repo: OpenRepo, client
     store = open_repo([view])
     store.materialize(START, END)
     assert store.get_online_features(["v:n"], [{"card": "a"}]).to_dict()["n"] == [9]
+
+
+def test_a_column_of_categories_will_do_for_a_key(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As pandas writes them."""
+    schema = pa.schema({"event_timestamp": pa.timestamp("us", "UTC"), "card": pa.dictionary(pa.int32(), pa.string()), "n": pa.int64()})  # fmt: skip
+    rows = [{"card": name, "n": at} for at, name in enumerate("abab")]
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", rows, schema))])
+    caplog.set_level("INFO", "feast_fast")
+    store.materialize(START, END)
+    assert "Loaded v: 2 of 2 rows written." in caplog.text
+    assert store.get_online_features(["v:n"], [{"card": "a"}, {"card": "b"}]).to_dict()["n"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (["a", None, "a"], "A row has no card, which is a join key"),
+        ([1, 2, 1], "The join key card is declared as STRING to Feast, and its column is int64"),
+    ],
+)
+def test_a_wrong_key_is_told(keys: list[Any], sentence: str, open_repo: OpenRepo, tmp_path: Path) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": key, "n": at} for at, key in enumerate(keys)])
+    with pytest.raises(ValueError, match=sentence):
+        open_repo([view_of("v", {"card": String}, {"n": Int64}, path)]).materialize(START, END)
 
 
 def test_both_ends_of_the_window_are_in_it(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
@@ -195,7 +221,7 @@ def test_a_key_twice_in_one_view_is_no_whole_key(batches: list[pa.RecordBatch]) 
 def test_views_too_wide_for_one_hash_are_loaded_one_by_one(
     open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "MOST_FIELDS", 3)
+    monkeypatch.setattr(engine_module, "MOST_FIELDS", 3)
     views = [
         view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", [{"card": "a", "n": 1}])),
         view_of("w", {"card": String}, {"x": Float64}, cards(tmp_path / "w.parquet", [{"card": "a", "x": 0.5}])),

