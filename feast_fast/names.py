@@ -22,7 +22,7 @@ def key_prefix(join_keys: Sequence[str]) -> bytes:
 
 
 def feature_field(view: str, feature: str) -> bytes:
-    """The hash field of one feature."""
+    """The hash field of one feature: a murmur3 hash."""
     import mmh3  # which a Spark worker need not have
 
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
