@@ -325,7 +325,7 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
             raise ValueError(f"A row has no {name}, which is a join key.")
         if not _fits(column.type, kind):
             raise ValueError(
-                f"The join key {name} is declared as {_KEY_NAMES[kind]} to Feast, and its column is {column.type}."
+                f"The join key {name} is declared as {_KEY_NAMES.get(kind, kind)} to Feast, and its column is {column.type}."
             )
         if kind in (STRING, BYTES):
             body = binary(column)
