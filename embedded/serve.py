@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import click
-import redis
 
 from embedded.errors import EmbeddedError
 from embedded.features import online_store, redis_url_option
 from embedded.home import REPOSITORY, Home
 from embedded.lock import HomeInUse, exclusive
+from jobs.common.errors import JobError
 from jobs.online.loaded import read_marker
+from jobs.online.redis_client import open_client, redis_errors
 from jobs.online.repo import repo_settings
 
 
@@ -31,7 +32,7 @@ def command(folder: Path, port: int, redis_url: str | None) -> None:
             raise EmbeddedError(f"{home.root} holds no finished demo: run `make demo` first.")
         with exclusive(home.root), online_store(home, redis_url) as url:
             code = _serve(home, url, port)
-    except (EmbeddedError, HomeInUse) as error:
+    except (EmbeddedError, HomeInUse, JobError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"Reading or writing failed: {error}. Check the folder {folder}.") from None
@@ -40,7 +41,7 @@ def command(folder: Path, port: int, redis_url: str | None) -> None:
 
 def _serve(home: Home, redis_url: str, port: int) -> int:
     """Runs the service to its end; the first Ctrl-C or SIGTERM is passed on to it."""
-    with redis.Redis.from_url(redis_url) as client:
+    with redis_errors(redis_url), open_client(redis_url) as client:
         loaded = read_marker(client, repo_settings()["project"])
     if loaded is None:
         raise EmbeddedError("The demo's Redis holds no whole state: run `make demo` again.")
@@ -51,13 +52,24 @@ def _serve(home: Home, redis_url: str, port: int) -> int:
         "LOG_FORMAT": "auto",
     }
     print(f"One card: curl http://127.0.0.1:{port}/features/CARD (`make demo` names two). Ctrl-C ends it.", flush=True)
+    service: subprocess.Popen[bytes] | None = None
+    told = False
+
+    def stop(*_: object) -> None:
+        nonlocal told
+        told = True
+        if service:
+            service.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     service = subprocess.Popen(
         [sys.executable, "-m", "jobs.serve"],
         cwd=REPOSITORY,
         env=home.job_environment(os.environ, redis_url) | settings,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: service.terminate())
+    if told:  # while it was being started
+        service.terminate()
     return service.wait()
 
 

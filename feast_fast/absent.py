@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
-from feast_fast.cells import STRING
+from feast_fast.names import key_prefix
 
 SCAN_COUNT = 1_000
 
@@ -68,12 +67,6 @@ def _scan(client: Any, project: str, join_keys: Sequence[str]) -> Iterator[bytes
         if key not in seen and _project_of(key, len(prefix), len(join_keys)) == suffix:
             seen.add(key)
             yield key
-
-
-def key_prefix(join_keys: Sequence[str]) -> bytes:
-    """What all keys of an entity begin with."""
-    names = [name.encode() for name in sorted(join_keys)]
-    return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", STRING, len(name)) + name for name in names)
 
 
 def _project_of(key: bytes, at: int, values: int) -> bytes:

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feast_fast.names import key_prefix
+
 BYTES, STRING, INT32, INT64, DOUBLE, FLOAT, BOOL, UNIX_TIMESTAMP = range(1, 9)
 """``feast.types.ValueType.Enum``. Up to DECIMAL_LIST the number is the value's field in ``feast.types.Value``, too."""
 PDF_BYTES, IMAGE_BYTES, UUID, TIME_UUID, DECIMAL = 30, 31, 36, 37, 44
@@ -29,7 +31,8 @@ _BINARY = (BYTES, PDF_BYTES, IMAGE_BYTES)
 _FIXED = {DOUBLE: ("<f8", 1), FLOAT: ("<f4", 5)}  # NumPy type, protobuf wire type
 _VARINT = (INT32, INT64, BOOL, UNIX_TIMESTAMP)
 
-KEY_KINDS = (BYTES, STRING, INT32, INT64, UNIX_TIMESTAMP)
+_KEY_NAMES = {BYTES: "BYTES", STRING: "STRING", INT32: "INT32", INT64: "INT64", UNIX_TIMESTAMP: "UNIX_TIMESTAMP"}
+KEY_KINDS = tuple(_KEY_NAMES)
 """The types that Feast accepts in an entity key."""
 
 NULL_TIME = np.iinfo(np.int64).min
@@ -177,11 +180,6 @@ def _stock_cells(column: Array, kind: int) -> Array:
     return pa.array([value.SerializeToString() for value in values], pa.large_binary())
 
 
-def is_fast(kind: int) -> bool:
-    """Whether whole columns of a type are encoded at once."""
-    return kind in _LIST_OF or kind in (*_TEXT, *_BINARY, *_FIXED, *_VARINT)
-
-
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
@@ -315,18 +313,19 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
         columns: name, Feast type and values of each join key.
 
     Raises:
-        ValueError: a key is null.
+        ValueError: a key is null, or of another type than is declared.
     """
     columns = sorted(columns, key=lambda column: column[0])
     rows = len(columns[0][2])
-    names = b"".join(struct.pack("<II", STRING, len(name.encode())) + name.encode() for name, _, _ in columns)
-    parts: list[Part] = [struct.pack("<I", len(columns)) + names]
+    parts: list[Part] = [key_prefix([name for name, _, _ in columns])]
     for name, kind, column in columns:
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
         if column.null_count:
             raise ValueError(f"A row has no {name}, which is a join key.")
         if not _fits(column.type, kind):
             raise ValueError(
-                f"The join key {name} is declared as type {kind} of Feast, and its column is {column.type}."
+                f"The join key {name} is declared as {_KEY_NAMES.get(kind, kind)} to Feast, and its column is {column.type}."
             )
         if kind in (STRING, BYTES):
             body = binary(column)

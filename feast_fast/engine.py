@@ -18,6 +18,7 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 from feast.infra.registry.base_registry import BaseRegistry
 
 from feast_fast.layout import Layout
+from feast_fast.listpack import MOST_FIELDS
 from feast_fast.source import newest_rows
 from feast_fast.store import FastRedisOnlineStore
 from feast_fast.views import join_keys, layout_of, why_not
@@ -80,10 +81,12 @@ class FastComputeEngine(LocalComputeEngine):
             return super()._materialize_one(registry, group[0], **kwargs).error()
         store: Any = self.online_store
         try:
-            store.load(self.repo_config, [self._rows(task) for task in group], whole=whole)
+            done = store.load(self.repo_config, [self._rows(task) for task in group], whole=whole)
         except Exception as error:
             # Feast's protocol: the job carries its error, and Feast raises it.
             return error
+        names = ", ".join(task.feature_view.name for task in group)
+        logger.info("Loaded %s: %d of %d rows written.", names, done.written, done.rows)
         return None
 
     def _rows(self, task: MaterializationTask) -> tuple[Layout, Iterable[pa.RecordBatch]]:
@@ -122,7 +125,8 @@ class FastComputeEngine(LocalComputeEngine):
             keys = join_keys(task.feature_view)
             group = [other for other in fast if join_keys(other.feature_view) == keys]
             loaded = {other.feature_view.name for other in group}
-            if task in group and loaded.issuperset(name for name, its_keys in rivals if its_keys == keys):
+            whole = task in group and loaded.issuperset(name for name, its_keys in rivals if its_keys == keys)
+            if whole and sum(len(other.feature_view.features) + 1 for other in group) <= MOST_FIELDS:
                 groups.append((group, True))
                 grouped.update(map(id, group))
             else:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from feast_fast.cells import Part, joined, key_cells, stamp_cells, value_cells
 from feast_fast.listpack import entry, payloads
+from feast_fast.names import timestamp_field
 from feast_fast.resp import commands
 
 
@@ -19,7 +20,7 @@ class Column:
 
     Attributes:
         source: its name in the batches.
-        field: its field in the hash: the murmur3 hash of ``view:feature``.
+        field: its field in the hash.
         kind: Feast's ``ValueType`` number.
     """
 
@@ -54,7 +55,7 @@ class Layout:
 
     @property
     def stamp_field(self) -> bytes:
-        return b"_ts:" + self.view.encode()
+        return timestamp_field(self.view)
 
     def keys(self, batch: pa.RecordBatch) -> Any:
         return key_cells([(name, kind, batch.column(source)) for name, source, kind in self.join_keys], self.project)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,10 @@ def whole_keys(loads: Sequence[tuple[Layout, Iterable[pa.RecordBatch]]]) -> Iter
 
     Args:
         loads: views of one entity; each has a key once.
+
+    Raises:
+        ValueError: a view shows a key a second time while the first waits for the other views. A later copy is not
+            noticed.
     """
     streams = [_encoded(layout, batches) for layout, batches in loads]
     counts = [layout.entry_count for layout, _ in loads]
@@ -44,18 +47,16 @@ def whole_keys(loads: Sequence[tuple[Layout, Iterable[pa.RecordBatch]]]) -> Iter
                         pa.concat_arrays([held[view][0], coming[0]]),
                         pa.concat_arrays([held[view][1], coming[1]]),
                     )
+                    _require_once(loads[view][0].view, held[view][0])
         every = pc.unique(pa.concat_arrays([keys for keys, _ in held])) if len(held) > 1 else held[0][0]
         places = [
             pc.index_in(every, value_set=keys) if len(keys) else pa.nulls(len(every), pa.int32()) for keys, _ in held
         ]
         found = [place.is_valid().to_numpy(zero_copy_only=False) for place in places]
         ready = np.logical_and.reduce([here | (not more) for here, more in zip(found, running, strict=True)])
-        for pattern in product((True, False), repeat=len(held)):
-            rows = np.flatnonzero(ready & np.logical_and.reduce([f == p for f, p in zip(found, pattern, strict=True)]))
-            if len(rows):
-                parts = [held[view][1].take(places[view].take(rows)) for view, has in enumerate(pattern) if has]
-                count = sum(number for number, has in zip(counts, pattern, strict=True) if has)
-                yield every.take(rows), joined(parts, len(rows)), count
+        for rows, views in _alike(np.flatnonzero(ready), found):
+            parts = [held[view][1].take(places[view].take(rows)) for view in views]
+            yield every.take(rows), joined(parts, len(rows)), sum(counts[view] for view in views)
         held = [_without(rows, place, ready) for rows, place in zip(held, places, strict=True)]
         if not warned and sum(entries.nbytes for _, entries in held) > _MUCH:
             warned = True
@@ -68,6 +69,24 @@ def whole_keys(loads: Sequence[tuple[Layout, Iterable[pa.RecordBatch]]]) -> Iter
 def _encoded(layout: Layout, batches: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
     for batch in batches:
         yield layout.keys(batch), layout.entries(batch)
+
+
+def _alike(rows: np.ndarray, found: Sequence[np.ndarray]) -> list[tuple[np.ndarray, list[int]]]:
+    """Rows in groups that the same views have, and these views."""
+    groups: list[tuple[np.ndarray, list[int]]] = [(rows, [])]
+    for view, here in enumerate(found):
+        groups = [
+            (part, had)
+            for rows, views in groups
+            for part, had in ((rows[here[rows]], [*views, view]), (rows[~here[rows]], views))
+            if len(part)
+        ]
+    return groups
+
+
+def _require_once(view: str, keys: Any) -> None:
+    if len(pc.unique(keys)) < len(keys):  # four times faster than to count them
+        raise ValueError(f"{view} holds a key twice in the window: leave one_row_per_key out of batch_engine.")
 
 
 def _without(rows: Rows, place: Any, ready: np.ndarray) -> Rows:

@@ -6,11 +6,7 @@ A plan is made once for a list of features; a request then costs one command a k
     answer = plan.answer(lookup, replies, now)      # replies: one list of cells for each of lookup.commands()
     answer.values["cnt_1d"], answer.statuses("cnt_1d")
 
-Redis holds one hash an entity, shared by all views of that entity (entity key serialization version 3)::
-
-    u32 n | n × (u32 STRING, u32 length, join key) | n × (u32 type, u32 length, value) | project
-
-with a field for each feature (murmur3 of ``view:feature``) and one for each view's event time (``_ts:view``).
+Where in Redis that is, ``names.py`` says.
 """
 
 from __future__ import annotations
@@ -22,15 +18,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-import mmh3
-
 from feast_fast import decode
+from feast_fast.names import key_prefix
 
 Columns = Mapping[str, Sequence[Any]]
 Cells = Sequence[bytes | None]
-_U32 = struct.Struct("<I").pack
 _TWO_U32 = struct.Struct("<II").pack
-_STRING = 2
 _PLAIN = ({str}, {int}, {bool}, {float}, {bytes})
 
 
@@ -66,21 +59,11 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "BYTES": Kind(1, bytes, bytes),
-    "STRING": Kind(_STRING, str, str.encode),
+    "STRING": Kind(2, str, str.encode),
     "INT32": Kind(3, int, struct.Struct("<i").pack),
     "INT64": Kind(4, int, struct.Struct("<q").pack),
 }
 """By the name of the entity's Feast ``ValueType``."""
-
-
-def feature_field(view: str, feature: str) -> bytes:
-    """The hash field of one feature."""
-    return _U32(mmh3.hash(f"{view}:{feature}", signed=False))
-
-
-def timestamp_field(view: str) -> bytes:
-    """The hash field of a view's event time: there when the view was ever written."""
-    return f"_ts:{view}".encode()
 
 
 @dataclass(frozen=True)
@@ -103,10 +86,8 @@ class KeyLayout:
     _packed: tuple[bytes, bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = [name.encode() for name in self.join_keys]
-        head = _U32(len(names)) + b"".join(_TWO_U32(_STRING, len(name)) + name for name in names)
         words = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in self.fields)
-        object.__setattr__(self, "_head", head)
+        object.__setattr__(self, "_head", key_prefix(self.join_keys))
         object.__setattr__(self, "_tail", self.project.encode())
         object.__setattr__(self, "_packed", (b"*%d\r\n$5\r\nHMGET\r\n$" % (len(self.fields) + 2), words))
 

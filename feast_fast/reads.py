@@ -29,6 +29,7 @@ from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 
+from feast_fast.names import feature_field, timestamp_field
 from feast_fast.plan import (
     KINDS,
     Answer,
@@ -42,8 +43,6 @@ from feast_fast.plan import (
     StoredFeature,
     StoredView,
     Unsupported,
-    feature_field,
-    timestamp_field,
 )
 
 AS_OF: ContextVar[datetime | None] = ContextVar("as_of", default=None)

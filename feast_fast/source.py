@@ -117,6 +117,9 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
     keys = [name for _, name, _ in layout.join_keys]
     times = [layout.timestamp] + ([created] if created else [])
     narrow = dataset.to_table(columns=list(dict.fromkeys([*keys, *times])), filter=window, **_READ_AHEAD)
+    for at, column in enumerate(narrow.schema):
+        if pa.types.is_dictionary(column.type):  # which Arrow cannot sort
+            narrow = narrow.set_column(at, column.name, narrow.column(at).cast(column.type.value_type))
     if narrow.group_by(keys, use_threads=False).aggregate([]).num_rows == narrow.num_rows:
         return None
     row = "feast_fast row"
@@ -126,7 +129,8 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
     last[:-1] = False
     for key in keys:
         column = narrow.column(key).combine_chunks()
-        last[:-1] |= pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)).to_numpy(zero_copy_only=False)
+        differs = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+        last[:-1] |= pc.fill_null(differs, True).to_numpy(zero_copy_only=False)  # a null is refused where it is encoded
     newest = np.zeros(narrow.num_rows, bool)
     newest[narrow.column(row).to_numpy()[last]] = True
     return newest

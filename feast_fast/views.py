@@ -6,12 +6,12 @@ from typing import Any
 
 from feast import BatchFeatureView, FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
-from feast.infra.online_stores.helpers import _mmh3
 from feast.infra.online_stores.redis import _versioned_fv_name
 
 from feast_fast.cells import KEY_KINDS
 from feast_fast.layout import Column, Layout
 from feast_fast.listpack import MOST_FIELDS
+from feast_fast.names import feature_field
 
 
 def why_not(view: Any, config: RepoConfig) -> str | None:
@@ -63,7 +63,7 @@ def layout_of(view: Any, config: RepoConfig) -> Layout:
         features=tuple(
             Column(
                 at_source.get(field.name, field.name),
-                _mmh3(f"{name}:{field.name}"),
+                feature_field(name, field.name),
                 field.dtype.to_value_type().value,
             )
             for field in view.features

@@ -198,7 +198,8 @@ class Lines:
         try:
             return self._client.execute_command(name.decode(), *arguments)
         except redis.ResponseError as error:
-            return hiredis.ReplyError(str(error))
+            code = getattr(error, "status_code", None)  # which redis-py takes off the words that it knows
+            return hiredis.ReplyError(f"{code} {error}" if code else str(error))
 
 
 def check(replies: Iterable[Any]) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import redis
 
 from feast_fast.cells import joined, stamps
+from feast_fast.decode import timestamp
 from feast_fast.layout import Layout, hset, restore
 from feast_fast.listpack import strings
 from feast_fast.resp import bulk, commands
@@ -281,16 +282,6 @@ class _Micros(dict[bytes | None, int]):
     """Serialized protobuf timestamps to µs since 1970; most rows of a load share a few."""
 
     def __missing__(self, stamp: bytes | None) -> int:
-        fields = {1: 0, 2: 0}
-        at, data = 0, stamp or b""
-        while at < len(data):
-            field, number, shift, at = data[at] >> 3, 0, 0, at + 1
-            while True:
-                number |= (data[at] & 0x7F) << shift
-                shift, at = shift + 7, at + 1
-                if data[at - 1] < 0x80:
-                    break
-            fields[field] = number
-        seconds = fields[1] - (1 << 64) if fields[1] >> 63 else fields[1]
-        self[stamp] = micros = seconds * 10**6 + fields[2] // 1000
+        seconds, nanos = timestamp(stamp) or (0, 0)
+        self[stamp] = micros = seconds * 10**6 + nanos // 1000
         return micros

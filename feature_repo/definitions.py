@@ -2,8 +2,9 @@
 
 Adding a feature to an online product adds it here: there is no second list of features to keep in step.
 
-How fresh a feature is: a card's last state online is as of the last loaded midnight, unless something pushes newer
-states. Until then, velocities and whatever else is computed at request time know nothing of today's transactions.
+How fresh a feature is: a card's last state online is as of the last loaded midnight. Velocities and whatever else is
+computed at request time know nothing of today's transactions. A push would not last: materialize owns the keys
+(``owns_keys``), so the next load replaces what was pushed and removes cards that only a push knew.
 A training set that is retrieved point in time through ``fraud_v1`` shows the same, as the service saw it. What was
 true just before each transaction is in the lake's ``tx_features``.
 """
@@ -140,7 +141,7 @@ request_features = OnDemandFeatureView(
     feature_transformation=DeclaredTransformation(udf=_UDF, udf_string=inspect.getsource(compute_request_features)),
     description=(
         "What needs the transaction itself: velocities, distance, deviation from the card's own habits. They are "
-        "over the card's last state, which is as of the last loaded midnight unless something pushes newer states."
+        "over the card's last state, which is as of the last loaded midnight."
     ),
     owner=OWNER,
     tags={"cadence": "request"},

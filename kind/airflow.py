@@ -118,6 +118,10 @@ def host_port(cluster: Cluster, node_port: int) -> int:
     for node in cluster.require().values():
         for bound in node["NetworkSettings"]["Ports"].get(f"{node_port}/tcp") or ():
             return int(bound["HostPort"])
-    raise StackError(
+    raise no_port(cluster, node_port)
+
+
+def no_port(cluster: Cluster, node_port: int) -> StackError:
+    return StackError(
         f"No port of this machine leads to {node_port} of the cluster {cluster.name}: it was made by another `make kind-up`, or by none. `make kind-down` deletes it and its data."
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from compose.stack import StackError
 from kind import checks, cluster, commands, config, images, job, release, tools, waiting
-from kind.airflow import host_port
+from kind.airflow import host_port, no_port
 from kind.commands import Cluster, Say
 
 Result = TypeVar("Result")
@@ -42,8 +42,8 @@ def up(ours: Cluster, say: Say, serve: bool = False) -> dict[str, Any]:
     phases = Phases(say)
     with phases.phase("checks"):
         checks.require(ours)
-        if serve and runs(ours):
-            host_port(ours, config.SERVE)  # one that was made before there was this port has none
+        if serve:
+            _require_serve_port(ours)
     with phases.phase("tools"):
         phases.found("tools", tools.ensure(say))
     with phases.side_by_side() as begin:
@@ -173,6 +173,13 @@ def airflow_port(ours: Cluster) -> int:
     if runs(ours):
         return host_port(ours, config.AIRFLOW)
     return next(port for port, leads in config.ports().items() if leads.node_port == config.AIRFLOW)
+
+
+def _require_serve_port(ours: Cluster) -> None:
+    """A cluster that was made before there was this port has none, running or stopped."""
+    nodes = ours.nodes().values()
+    if nodes and not any(f"{config.SERVE}/tcp" in (node["HostConfig"]["PortBindings"] or ()) for node in nodes):
+        raise no_port(ours, config.SERVE)
 
 
 def places(ours: Cluster, serve: bool = False) -> list[Place]:

@@ -15,13 +15,13 @@ import redis
 
 import feast_fast
 from feast_fast.absent import sweep
+from feast_fast.layout import Layout
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
 from jobs.common.errors import JobError
 from jobs.common.lake import Lake, Manifest, event_partition
 from jobs.common.products import ONLINE_PRODUCTS, Product
 from jobs.common.version import JOBS, code_version
-from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
 from jobs.online.loaded import Loaded, read_marker, remove_marker, write_marker
 from jobs.online.redis_client import connect, redis_errors, server_id
 from jobs.online.repo import REPO, holds_views, open_store, registry_errors, registry_url, repo_settings
@@ -107,7 +107,7 @@ def _load_whole(context: JobContext, store: Any, client: redis.Redis, project: s
         remove_marker(client, project)  # until the end, the store holds no whole state
         try:
             _load(context, store, state)
-            removed = _remove_vanished(client, project, context.lake, state)
+            removed = _remove_vanished(store, client, context.lake, state)
             _compare_sample(store, context.lake, state)
         except JobError:
             if attempt == LOADS or server_id(client) == server:
@@ -126,20 +126,28 @@ def _load(context: JobContext, store: Any, state: State) -> None:
         store.materialize(state.event_timestamp, state.event_timestamp)
 
 
-def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State) -> int:
+def _remove_vanished(store: Any, client: redis.Redis, lake: Lake, state: State) -> int:
     """Removes what is online and not in the state, and checks that all of the state is online.
 
     Raises:
         JobError: a view has another number of keys than silver has rows.
     """
+    from feast_fast.views import layout_of
+
     by_key: dict[str, list[Product]] = defaultdict(list)
     for product in ONLINE_PRODUCTS:
         by_key[product.key].append(product)
     removed = 0
     for join_key, products in by_key.items():
-        live = {product.name: _live_keys(project, lake, product, state) for product in products}
-        fields = {product.name: _fields(product) for product in products}
-        swept = sweep(client, project, [join_key], live, fields)
+        live: dict[str, set[bytes]] = {}
+        fields: dict[str, list[bytes]] = {}
+        for product in products:
+            layout = layout_of(store.get_feature_view(product.name), store.config)
+            keys = _live_keys(layout, lake, product, state)
+            # Views of one entity mostly have the same keys, which are many.
+            live[product.name] = next((others for others in live.values() if others == keys), keys)
+            fields[product.name] = [layout.stamp_field, *(column.field for column in layout.features)]
+        swept = sweep(client, store.config.project, [join_key], live, fields)
         removed += swept.removed
         for name, count in swept.kept.items():
             if count != state.manifests[name].rows:
@@ -149,13 +157,9 @@ def _remove_vanished(client: redis.Redis, project: str, lake: Lake, state: State
     return removed
 
 
-def _fields(product: Product) -> list[bytes]:
-    return [timestamp_field(product.name), *(feature_field(product.name, f.name) for f in product.features)]
-
-
-def _live_keys(project: str, lake: Lake, product: Product, state: State) -> set[bytes]:
+def _live_keys(layout: Layout, lake: Lake, product: Product, state: State) -> set[bytes]:
     batches = read_partitions(lake, product, [state.day]).to_batches(columns=[product.key])
-    return {entity_key(project, product.key, value) for batch in batches for value in batch.column(0).to_pylist()}
+    return {key for batch in batches for key in layout.keys(batch).to_pylist()}
 
 
 def _compare_sample(store: Any, lake: Lake, state: State) -> None:

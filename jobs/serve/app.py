@@ -122,7 +122,9 @@ class App:
             return self._catalogue.plan_of(self._catalogue.of_card)
         if not isinstance(features, list) or not features or not all(isinstance(name, str) for name in features):
             raise Refusal(422, '"features" must be a list of texts such as "card_daily:cnt_1d".')
-        return self._catalogue.plan_of(tuple(features))
+        if len(features) > (most := len(self._catalogue.references)):
+            raise Refusal(422, f'"features" holds {len(features)} features; there are {most}.')
+        return self._catalogue.plan_of(tuple(dict.fromkeys(features)))
 
     def _moment(self, text: Any) -> int:
         """Nanoseconds since 1970 of the moment at which age is judged."""

@@ -22,6 +22,7 @@ from jobs.online.repo import repo_settings
 
 CARD_KEY: str = card.join_key
 _KNOWN_PLANS = 1_000
+_LARGEST = 1e308
 _WORDS = {
     String: ("a text", str),
     Int64: ("an integer", int),
@@ -55,9 +56,12 @@ class RequestColumn:
         """
         if value is None and self.nullable:
             return None
-        if type(value) is int and self.python is float:
+        # JSON has larger integers than Feast, and 1e999 in it is an infinity.
+        if self.python is float and type(value) in (int, float) and abs(value) < _LARGEST:
             return float(value)
-        if type(value) is self.python and (self.python is not int or -(1 << 63) <= value < 1 << 63):
+        if self.python is int and type(value) is int and -(1 << 63) <= value < 1 << 63:
+            return value
+        if self.python in (str, bool) and type(value) is self.python:
             return value
         shown = "null" if value is None else repr(value)[:40]
         null = " or null" if self.nullable else ""
@@ -99,14 +103,20 @@ class Catalogue:
         return make_plan(self._definitions, self._project, service)
 
     def _plan_of(self, references: tuple[str, ...]) -> Plan:
-        """Raises Refusal: a feature does not exist, or two have one name."""
+        """
+        Args:
+            references: each once.
+
+        Raises:
+            Refusal: a feature does not exist, or two have one name.
+        """
         unknown = [reference for reference in references if reference not in self.references]
         if unknown:
             raise Refusal(
                 422, f"There is no feature {unknown[0]!r:.80}; write view:feature, such as {self.of_card[0]}."
             )
         try:
-            return make_plan(self._definitions, self._project, list(dict.fromkeys(references)))
+            return make_plan(self._definitions, self._project, list(references))
         except (FeatureNameCollisionError, Unsupported):
             raise Refusal(422, "Two of these features have the same name: ask for them in two requests.") from None
 

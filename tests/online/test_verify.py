@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from feast.protos.feast.types.Value_pb2 import Value
 
 from jobs.common.lake import Lake, event_partition
-from jobs.materialize.online_keys import entity_key, feature_field
 from jobs.online.readback import same
 from jobs.verify import show
+from tests.feast_keys import entity_key, feature_field
 from tests.online.conftest import RunJob
 from tests.online.silver import DAY, publish_day
 

