@@ -102,7 +102,7 @@ def test_killed_in_the_middle_and_called_again_gives_the_undisturbed_digests(lak
     )
     assert running.stderr is not None
     for line in running.stderr:
-        if '"staged"' in line:
+        if '"checked"' in line:  # what it writes waits to be published together
             break
     os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
