@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.airflow_api import Airflow
 from tests.e2e.kind_cluster.pipeline import DAG, DAYS, FIRST, digests, last_line, trigger
 from tests.e2e.kind_cluster.platform import JOBS as NAMESPACE
-from tests.e2e.kind_cluster.platform import Platform
+from tests.e2e.kind_cluster.platform import Platform, until
 
 EXECUTORS = 2
 
@@ -36,7 +36,8 @@ def revision(platform: Platform, airflow: Airflow, report: list[str]) -> int:
 def test_a_job_without_enough_memory_says_so(revision: int, platform: Platform, airflow: Airflow) -> None:
     trigger(airflow, "oom", FIRST + timedelta(DAYS + 3))
     assert airflow.wait(DAG, "oom", 180) == "failed"
-    assert "OOMKilled" in last_line(airflow, "oom", "generate")
+    # A try's log is put into the store a moment after its state is known.
+    until(lambda: "OOMKilled" in last_line(airflow, "oom", "generate"), 15, "the reason in the log's last line")
     assert "48 MiB" in last_line(airflow, "oom", "generate")
     states = {name: task["state"] for name, task in airflow.tasks(DAG, "oom").items()}
     assert states == {"generate": "failed"} | dict.fromkeys(
