@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jobs.common.formulas import DAY_US, HOUR_US
 from jobs.common.lake import Lake, ingest_partition
-from jobs.features.arrow import EPOCH, to_numpy
+from jobs.features.arrow import EPOCH, Targets, to_numpy
 from jobs.features.card import CARD_VERSION, INPUT_SCHEMA, TRANSACTION
 from jobs.features.daily import MCC_SCHEMA
 from jobs.features.plan import BronzeDay
@@ -25,6 +25,8 @@ _RENAMED = {"time_us": "event_time", "order_key": "transaction_id", "country": "
 _OF_A_VERSION = ("issued_day", "expires_day")
 _CARD = ("card_id", "account_id", "issuer_country", "issued_at", "expires_at", "valid_from")
 _OF_CARDS = (*_CARD, "source_file", "source_line")
+_OF_TRAINING_ROWS = ("account_id", "mcc", "channel")
+"""What a card's history is not made of: a training row carries its own on."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,16 @@ def transactions(
         if len(repeats[day]):
             keep &= ~to_numpy(pc.is_in(rows.column("order_key"), repeats[day]))
         yield rows if keep.all() else rows.filter(pa.array(keep))
+
+
+def narrowed(rows: pa.Table, targets: Targets) -> Iterator[pa.Table]:
+    """Transactions as their card needs them: whole on the targets' days, and history with fewer columns."""
+    is_history = to_numpy(rows.column("time_us")) < int(targets.days[0]) * DAY_US
+    for part, those in ((rows.drop_columns(list(_OF_TRAINING_ROWS)), is_history), (rows, ~is_history)):
+        if those.all():
+            yield part
+        elif those.any():
+            yield part.filter(pa.array(those))
 
 
 def _transaction_ids(lake: Lake, folder: str) -> pa.Array:

@@ -53,6 +53,39 @@ def counted(rows: pa.Table, key: str, unit: str) -> pa.Table:
     return pa.concat_tables([rows.schema.empty_table(), *tiles], promote_options="default").combine_chunks()
 
 
+class OldTiles:
+    """Tiles that no window counts any more. A key's last one stands for all: it says how long the key is active."""
+
+    def __init__(self, key: str, unit: str, before: int) -> None:
+        self._key, self._unit, self._before = key, unit, before
+        self._kept: list[pa.Table] = []
+
+    def kept_back(self, rows: pa.Table) -> pa.Table:
+        """The rows without the old tiles."""
+        is_old = pc.fill_null(pc.less(rows.column(self._unit), self._before), False)
+        if not pc.any(is_old).as_py():
+            return rows
+        self._kept.append(rows.filter(is_old).select([self._key, self._unit]))
+        return rows.filter(pc.invert(is_old))
+
+    def tiles(self) -> pa.Table:
+        """One row a key of what was kept back."""
+        if not self._kept:
+            return pa.table({self._key: pa.array([], pa.string()), self._unit: pa.array([], pa.int64())})
+        rows = pa.concat_tables(self._kept).group_by(self._key, use_threads=False).aggregate([(self._unit, "max")])
+        return rows.rename_columns([self._key, self._unit])
+
+
+def old_accounts(targets: Targets) -> OldTiles:
+    """Keeps back what is older than the first target's day."""
+    return OldTiles("account_id", "day", int(targets.days[0]))
+
+
+def old_merchants(targets: Targets) -> OldTiles:
+    """Keeps back what is older than the chargebacks that the first target counts."""
+    return OldTiles("merchant_id", "hour", (int(targets.days[0]) + 1 - CHARGEBACK_DAYS[0]) * 24)
+
+
 class Tiles:
     """Counts per key and time unit, sorted, and the windows of whole units that end before a given unit."""
 

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from jobs.common.digest import hash_values
 from jobs.features.arrow import to_numpy
+
+Hashes = NDArray[np.uint64]
+
+
+def id_hashes(tables: Iterable[pa.Table]) -> Hashes:
+    """The hashes of the transaction_ids of some tables, ascending: few bytes to know most other ids by."""
+    hashes = [hash_values(table.column("transaction_id").combine_chunks()) for table in tables]
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
+
+
+def among(tables: Iterable[pa.Table], sought: Hashes | None) -> Iterator[pa.Table]:
+    """The rows whose id has one of the sought hashes: all that are sought, and hardly another. All rows for None."""
+    for table in tables:
+        if sought is None:
+            yield table
+        elif sought.size:
+            hashes = hash_values(table.column("transaction_id").combine_chunks())
+            place = np.minimum(np.searchsorted(sought, hashes), sought.size - 1)
+            yield table.filter(pa.array(sought[place] == hashes))
 
 
 def repeats(ids: pa.Table, wanted: ArrayLike, within_days: int) -> pa.Table:

@@ -19,7 +19,8 @@ from jobs.common.products import HISTORY, PRODUCTS, TX_FEATURES
 from jobs.common.version import code_version
 from jobs.common.workplace import Workplace
 from jobs.features.arrow import EPOCH, Targets, midnight_us
-from jobs.features.bronze import BronzeFile, first_reports, shares
+from jobs.features.bronze import BronzeFile, first_reports, ids, shares
+from jobs.features.duplicates import id_hashes
 from jobs.features.exchange import Piece
 from jobs.features.parts import Part, gathered
 from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
@@ -38,6 +39,8 @@ ROWS_PER_SHARE = 500_000
 ROWS_PER_TASK = 400_000
 """Transactions whose cards one task owns: it holds them."""
 TILES_PER_TASK = IDS_PER_TASK = 2_000_000
+FEW_IDS = 0.25
+"""Share of the ids up to which it pays to leave out the others before any is moved."""
 SPARK = {
     "spark.shuffle.compress": False,  # what is moved is compressed
 }
@@ -158,7 +161,12 @@ def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, pla
     ]
     wanted = tuple(sorted((day - EPOCH).days for day in plan.undecided))
     task = FindDuplicates(place, DUPLICATES, wanted, _owners(lines, IDS_PER_TASK))
-    found = _exchange(spark, shares(lines, ROWS_PER_SHARE), task.spread, task.make, task.owners)
+    judged = [b for b in lines if b.day in plan.undecided]
+    few = sum(b.rows for b in judged) < FEW_IDS * sum(b.rows for b in lines)
+    sought = id_hashes(ids(context.lake, _files(judged))) if few else None
+    known = spark.broadcast(sought)
+    files = shares(lines, ROWS_PER_SHARE)
+    found = _exchange(spark, files, lambda share: task.spread(known.value, share), task.make, task.owners)
     for day, inputs in plan.undecided.items():
         partition = ingest_partition(day)
         staged, digest = gathered((p for p in found if p.partition == partition), DUPLICATES_SCHEMA)
@@ -174,7 +182,7 @@ def _make(
     lines, cards, chargebacks = (
         history(plan.bronze, d.bronze, block, plan.known_until) for d in (TRANSACTIONS, CARDS, CHARGEBACKS)
     )
-    reports = first_reports(context.lake, [f for share in shares(chargebacks, ROWS_PER_SHARE) for f in share])
+    reports = first_reports(context.lake, _files(chargebacks))
     # Owners by the number of rows alone, so that files come out the same on every machine.
     task = MakeProducts(place, targets, DUPLICATES, _owners(lines, ROWS_PER_TASK, 2), _owners(lines, TILES_PER_TASK))
     known = spark.broadcast(reports)
@@ -182,6 +190,10 @@ def _make(
     parts = _exchange(spark, files, lambda share: task.spread(known.value, share), task.make, task.owners)
     context.log.info("computed", event_dates=len(block), files=len(parts))
     return parts
+
+
+def _files(partitions: Iterable[BronzeDay]) -> list[BronzeFile]:
+    return [file for share in shares(partitions, ROWS_PER_SHARE) for file in share]
 
 
 def _owners(partitions: Iterable[BronzeDay], rows: int, at_least: int = 1) -> int:

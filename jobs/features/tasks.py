@@ -31,7 +31,7 @@ from jobs.features import bronze, daily
 from jobs.features.arrow import Targets, date_of, to_numpy, whole_keys
 from jobs.features.bronze import IDS_SCHEMA, BronzeFile
 from jobs.features.card import INPUT_SCHEMA, Cards, card_states, in_order, tx_features
-from jobs.features.duplicates import repeats
+from jobs.features.duplicates import Hashes, among, repeats
 from jobs.features.exchange import Piece, in_bulk, split, unpack
 from jobs.features.parts import Part, write_part
 from jobs.features.windows import Ints
@@ -53,9 +53,13 @@ class FindDuplicates:
     wanted: tuple[int, ...]
     owners: int
 
-    def spread(self, files: Sequence[BronzeFile]) -> Iterator[Piece]:
-        """Every line's id on its way to its owner."""
-        for table in in_bulk(bronze.ids(self.place.lake, files)):
+    def spread(self, sought: Hashes | None, files: Sequence[BronzeFile]) -> Iterator[Piece]:
+        """The lines' ids on their way to their owners.
+
+        Args:
+            sought: see ``duplicates.id_hashes``; None lets every id through.
+        """
+        for table in in_bulk(among(bronze.ids(self.place.lake, files), sought)):
             yield from split(table, "transaction_id", self.owners)
 
     def make(self, owner: int, pieces: Iterable[Piece]) -> Iterator[Part]:
@@ -98,13 +102,18 @@ class MakeProducts:
         for versions in in_bulk(bronze.card_versions(lake, [f for f in files if f.dataset == CARDS.bronze])):
             yield from split(versions.drop_columns("issued_us"), "card_id", self.cards)
             yield from split(bronze.issued_cards(versions), "account_id", self.others, accounts_from)
+        old_accounts, old_merchants = daily.old_accounts(self.targets), daily.old_merchants(self.targets)
+        merchants_from = accounts_from + self.others
         of_transactions = [f for f in files if f.dataset != CARDS.bronze]
         for rows in in_bulk(bronze.transactions(lake, of_transactions, self.targets.span_us, self.repeated)):
-            yield from split(rows, "card_id", self.cards)
+            for part in bronze.narrowed(rows, self.targets):
+                yield from split(part, "card_id", self.cards)
             accounts, merchants, categories = bronze.tiles(rows, reports)
-            yield from split(accounts, "account_id", self.others, accounts_from)
-            yield from split(merchants, "merchant_id", self.others, accounts_from + self.others)
+            yield from split(old_accounts.kept_back(accounts), "account_id", self.others, accounts_from)
+            yield from split(old_merchants.kept_back(merchants), "merchant_id", self.others, merchants_from)
             yield from split(categories, "mcc", 1, self.owners - 1)
+        yield from split(old_accounts.tiles(), "account_id", self.others, accounts_from)
+        yield from split(old_merchants.tiles(), "merchant_id", self.others, merchants_from)
 
     def make(self, owner: int, pieces: Iterable[Piece]) -> Iterator[Part]:
         """The parts of one owner, from all its rows."""

@@ -7,12 +7,13 @@ from collections import defaultdict
 from datetime import date
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.features.bronze import IDS_SCHEMA, shares
-from jobs.features.duplicates import repeats
+from jobs.features.duplicates import among, id_hashes, repeats
 from jobs.features.exchange import in_bulk, split, unpack
 from jobs.features.plan import BronzeDay
 
@@ -60,8 +61,13 @@ def test_which_lines_repeat_an_earlier_one(lines: list[tuple[str, int]], wanted:
         for name, day in lines
         if day in wanted and any(n == name and day - within <= d < day for n, d in lines)
     ]
-    found = repeats(table, sorted(wanted), within).to_pydict()
-    assert list(zip(found["day"], found["transaction_id"], strict=True)) == sorted(expected)
+    judged = [table.filter(pc.equal(table.column("day"), day)) for day in sorted(wanted)]
+    for sought in (None, id_hashes(judged)):
+        rows = pa.concat_tables([IDS_SCHEMA.empty_table(), *among([table], sought)])
+        found = repeats(rows, sorted(wanted), within).to_pydict()
+        assert list(zip(found["day"], found["transaction_id"], strict=True)) == sorted(expected)
+    others = {name for name, _ in lines} - {name for name, day in lines if day in wanted}
+    assert not others & set(rows.column("transaction_id").to_pylist())
 
 
 def test_work_is_shared_by_rows() -> None:
