@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from feast_fast import decode
@@ -217,11 +218,11 @@ class Answer:
     row_statuses: dict[str, Sequence[Status]] = field(default_factory=dict)
     times: dict[str, list[tuple[int, int] | None]] = field(default_factory=dict)
 
-    def statuses(self, name: str) -> list[Status]:
-        """Why each value of a column is what it is."""
+    def statuses(self, name: str) -> Sequence[Status]:
+        """Why each value of a column is what it is: where no value is null, one sequence for all features of a view."""
         values, rows = self.values[name], self.row_statuses.get(name)
         if rows is not None and None not in values:
-            return list(rows)
+            return rows
         if rows is None:
             return [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
         return [
@@ -249,7 +250,7 @@ class Plan:
     ignored: frozenset[str]
     features: frozenset[str]
 
-    @property
+    @cached_property
     def key_columns(self) -> list[str]:
         """The columns that a request must have to find all keys."""
         return list(dict.fromkeys(name for layout in self.layouts for name in layout.columns))

@@ -218,8 +218,12 @@ def _request_rows(given: Any, cards: int) -> Sequence[Mapping[str, Any]]:
 
 def _statuses(answer: Answer) -> dict[str, list[str]]:
     """The statuses of the features, not of the request's own keys."""
-    return {
-        name: [_WORDS[status] for status in answer.statuses(name)]
-        for name in answer.values
-        if name not in answer.echoed
-    }
+    words: dict[int, tuple[Sequence[Status], list[str]]] = {}  # most features of a view share theirs: say them once
+    said = {}
+    for name in answer.values:
+        if name not in answer.echoed:
+            statuses = answer.statuses(name)
+            if (known := words.get(id(statuses))) is None:
+                known = words[id(statuses)] = statuses, [_WORDS[status] for status in statuses]
+            said[name] = known[1]
+    return said
