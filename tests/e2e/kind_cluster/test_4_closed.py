@@ -53,6 +53,7 @@ OPEN: dict[str, set[str]] = {
     "minio": set(),
     "redis": set(),
     "database": set(),
+    "serve": {"redis"},
     "a stranger beside the platform": set(),
 }
 """Who reaches what; nothing else passes, but DNS for those that ask anything."""
@@ -66,6 +67,7 @@ def probe_pod(who: str, image: str) -> Object:
     chart, component = {
         "minio": ("minio", "server"),
         "redis": ("redis", "server"),
+        "serve": ("serve", "server"),
         "cleanup": ("fti", "cleanup"),
         "card": ("fti", "card"),
     }.get(who, ("fti-job" if in_jobs else "airflow", who))
@@ -110,7 +112,8 @@ def name_of(who: str) -> str:
 
 @pytest.fixture(scope="module")
 def flows(platform: Platform, up: dict[str, Any], report: list[str]) -> dict[tuple[str, str], str]:
-    """(from, to) → open, dropped or another answer."""
+    """(from, to) → open, dropped or another answer; with the features over HTTP turned on."""
+    platform.kind("up", "--serve", "--json")
     scheduler = platform.get("deployments", PLATFORM, "app.kubernetes.io/component=scheduler")[0]
     image = scheduler["spec"]["template"]["spec"]["containers"][0]["image"].replace("fti-airflow", "fti-generate")
     pods = [probe_pod(who, image) for who in OPEN]
@@ -137,7 +140,7 @@ def flows(platform: Platform, up: dict[str, Any], report: list[str]) -> dict[tup
             result = {flow: answer for answers in pool.map(ask, OPEN) for flow, answer in answers.items()}
     finally:
         for space in (JOBS, PLATFORM):
-            platform.kubectl("delete", "pod", "-n", space, "-l", "e2e=probe", "--wait=false")
+            platform.kubectl("delete", "pod", "-n", space, "-l", "e2e=probe")
     passed = sum(answer in ("open", "refused") for answer in result.values())
     report.append(f"network flows probed: {passed} pass, {len(result) - passed} are dropped")
     return result
@@ -167,6 +170,7 @@ def targets_of(platform: Platform) -> dict[str, str]:
         "kubernetes": f"{service('kubernetes', 'default')}:443",
         "kubelet": f"{node}:10250",
         "dns": f"{service('kube-dns', 'kube-system')}:53",
+        "features over HTTP": f"{service('fti-serve')}:8090",
     }
 
 
@@ -185,7 +189,9 @@ def test_enough_flows_of_both_kinds_were_probed(flows: dict[tuple[str, str], str
 
 
 def test_what_is_dropped_inside_is_open_for_someone(flows: dict[tuple[str, str], str]) -> None:
-    """So that it is the policies that drop it. The kubelet, the console and the health port are for nobody inside."""
+    """So that it is the policies that drop it. For nobody inside are the kubelet, the console, the health port, and the
+    features over HTTP but for pods with the label of their clients.
+    """
     answered = {target for (_, target), answer in flows.items() if answer == "open"}
     assert answered >= {
         "s3",
@@ -197,8 +203,9 @@ def test_what_is_dropped_inside_is_open_for_someone(flows: dict[tuple[str, str],
         "kubernetes",
         "dns",
     }
-    with socket.create_connection(("localhost", 9001 + OFFSET), 5):
-        pass
+    for port in (9001, 8090):
+        with socket.create_connection(("localhost", port + OFFSET), 5):
+            pass
 
 
 ACCOUNTS = {
