@@ -142,9 +142,9 @@ lint: $(READY) ## Check style, format and types
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: $(BENCH_READY) ## Compare with what people use, side by side; writes docs/benchmarks.md [FAMILY=load PAIRS=5 SIZE=200000]
+bench: $(BENCH_READY) ## Compare with what people use, side by side; writes docs/benchmarks.md [FAMILY=load PAIRS=5 SIZE="20000 200000"]
 	@bash tests/bench/tools.sh
-	@$(BIN)/python -m tests.bench $(if $(FAMILY),--family "$(FAMILY)") $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(SIZE),--size "$(SIZE)") $(ARGS)
+	@$(BIN)/python -m tests.bench $(if $(FAMILY),--family "$(FAMILY)") $(if $(PAIRS),--pairs "$(PAIRS)") $(foreach size,$(SIZE),--size "$(size)") $(ARGS)
 
 .PHONY: bench-quick
 bench-quick: $(BENCH_READY) ## A small version in three minutes; fails where a ratio is below its floor [FAMILY=load]

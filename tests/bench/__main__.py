@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -27,11 +28,16 @@ QUICK = ("load", "read", "generate", "http")
 @click.command()
 @click.option("--family", type=click.Choice(FAMILIES), help="One family alone; its part of the results is replaced.")
 @click.option("--pairs", type=click.IntRange(1), default=MIN_PAIRS, show_default=True, help="Rounds of every case.")
-@click.option("--size", type=click.IntRange(1), help="One size in place of the family's own; needs --family.")
+@click.option(
+    "--size",
+    type=click.IntRange(1),
+    multiple=True,
+    help="A size in place of the family's own, or some; needs --family.",
+)
 @click.option("--quick", is_flag=True, help="A small version; fails where a ratio is below its floor, writes nothing.")
 @click.option("--smoke", is_flag=True, help="Marks what is written as a run whose figures mean nothing.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keeps the made-up data there.")
-def main(family: str | None, pairs: int, size: int | None, quick: bool, smoke: bool, data: Path | None) -> None:
+def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smoke: bool, data: Path | None) -> None:
     """Compares this project with what people use, side by side."""
     if size and not family:
         raise click.UsageError("A size means rows in one family and cards in another: name the family, FAMILY=load.")
@@ -40,13 +46,13 @@ def main(family: str | None, pairs: int, size: int | None, quick: bool, smoke: b
     known, bad = results.read(), []
     try:
         for name in chosen:
-            done = _run_family(name, pairs, size, quick, root.resolve())
-            done.facts |= {"smoke": True} if smoke else {}
+            done = Family(facts() | ({"smoke": True} if smoke else {}), [])
+            for _ in _run(name, done, pairs, size, quick, root.resolve()):
+                if not quick:  # after every case: a family may take an hour
+                    known[name] = done
+                    results.write(known)
+                    page.PAGE.write_text(page.text(known), encoding="utf-8")
             bad += _problems(done, quick)
-            if not quick:
-                known[name] = done
-                results.write(known)
-                page.PAGE.write_text(page.text(known), encoding="utf-8")
     finally:
         if not data:
             shutil.rmtree(root, ignore_errors=True)
@@ -57,22 +63,23 @@ def main(family: str | None, pairs: int, size: int | None, quick: bool, smoke: b
     sys.exit(1 if bad else 0)
 
 
-def _run_family(name: str, pairs: int, size: int | None, quick: bool, root: Path) -> Family:
-    made = Family(facts(), [])
-    cases: list[Case] = importlib.import_module(f"tests.bench.families.{name}").cases(size, quick)
-    for case in cases:
+def _run(name: str, made: Family, pairs: int, sizes: Sequence[int], quick: bool, root: Path) -> Iterator[CaseResult]:
+    """Runs the cases of a family, adds the result of each to it, and yields it."""
+    cases = importlib.import_module(f"tests.bench.families.{name}").cases
+    chosen: list[Case] = [case for size in sizes or (None,) for case in cases(size, quick)]
+    for case in chosen:
         print(f"{page.TITLES[name]}: {case.title}", flush=True)
         try:
             outcome = run_case(case, pairs, root, lambda text: print(text, flush=True))
+            result = CaseResult.of(case, outcome)
         except (CannotRunError, UnequalError, subprocess.CalledProcessError) as error:
-            made.cases.append(CaseResult(name, case.name, case.title, case.data, case.lines, (), {"all": str(error)}))
             print(f"  no result: {error}", flush=True)
-            continue
-        made.cases.append(CaseResult.of(case, outcome))
+            result = CaseResult(name, case.name, case.title, case.data, case.lines, (), {"all": str(error)})
+        made.cases.append(result)
         for of, line, value in made.ratios():
-            if of.name == case.name:
+            if of is result and result.runs:
                 print(f"  {_words(line, value)}", flush=True)
-    return made
+        yield result
 
 
 def _problems(family: Family, quick: bool) -> list[str]:

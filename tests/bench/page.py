@@ -52,7 +52,7 @@ jobs' settings costs before it does anything. Every run of every side is a row o
 
 ```bash
 make bench                                   # everything, hours
-make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size
+make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size or some
 make bench-quick                             # three minutes; fails where a ratio is below its floor
 ```
 
