@@ -16,7 +16,7 @@ from kind.config import AIRFLOW
 ADMIN = "fti-airflow-admin"
 USER = "airflow"
 ENDED = ("success", "failed")
-_PATIENCE = 90
+_PATIENCE = 240
 """Seconds for which a call waits out a restart of the API server."""
 
 
