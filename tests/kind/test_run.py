@@ -150,6 +150,26 @@ def test_a_failed_run_ends_with_the_reason_of_its_task(server: Server) -> None:
     assert f", in bronze: {reason}\nMore: `make logs JOB=bronze`" in str(error.value)
 
 
+def test_a_reason_that_comes_after_the_state_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.states = ["failed"]
+    server.tasks = [task("bronze", "failed")]
+    server.log = [{"event": "trigger bronze/1 (ID 7) starting"}]
+    reason = "Job bronze was stopped: its pod fti-bronze-x was deleted."
+    monkeypatch.setattr(run.time, "sleep", lambda _: server.log.append({"event": reason}))
+    with pytest.raises(StackError, match=f", in bronze: {reason}\n"):
+        started(server)
+    assert len(server.log) == 2, "asked once more, and not again"
+
+
+def test_a_log_without_a_reason_is_told_as_it_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_LATE", 0)
+    server.states = ["failed"]
+    server.tasks = [task("bronze", "failed")]
+    server.log = [{"event": "Task was killed by the scheduler"}]
+    with pytest.raises(StackError, match=", in bronze: Task was killed by the scheduler\n"):
+        started(server)
+
+
 def test_a_run_before_it_is_named(server: Server) -> None:
     server.running = [{"dag_run_id": "nightly"}]
     assert "It waits for the end of run nightly." in started(server)[1]
