@@ -63,9 +63,11 @@ def at_third_view(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any
     return install
 
 
-def test_a_server_that_comes_back_in_time_is_waited_for(lake: Lake, run_job: RunJob, proxy: Proxy) -> None:
+def test_a_server_that_comes_back_in_time_is_waited_for(
+    lake: Lake, run_job: RunJob, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish_day(lake)
-    proxy.mend_after(3)
+    proxy.mend_when_waited_for(monkeypatch)
     ended = run_job("materialize")
     assert ended.code == 0
     assert ended.log.count("waiting for a service") == 1
