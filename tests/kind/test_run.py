@@ -34,6 +34,7 @@ class Server:
         self.paused = True
         self.triggered: dict[str, Any] = {}
         self.failures = 0
+        self.lost = False
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,8 +68,11 @@ class Server:
             self.paused = body["is_paused"]
             return 200, {}
         if method == "POST":
-            self.triggered = body
-            return 200, {}
+            taken, self.triggered = self.triggered == body, body
+            if self.lost:
+                self.lost = False
+                return 503, "stopping"
+            return (409, {"detail": "exists"}) if taken else (200, {})
         if path == "/api/v2/dags/feature_pipeline":
             return 200, {"is_paused": self.paused}
         if path.startswith(f"{RUNS}?state=success"):
@@ -182,6 +186,13 @@ def test_a_restart_of_the_server_is_waited_out(server: Server, monkeypatch: pyte
     monkeypatch.setattr(api, "_PATIENCE", 0)
     with pytest.raises(StackError, match=r"does not answer for 0 s \(it answers 503\): see `make status`"):
         started(server)
+
+
+def test_a_run_whose_answer_is_lost_is_followed_and_not_asked_for_twice(server: Server) -> None:
+    server.lost = True
+    assert started(server)[0] == 0
+    with pytest.raises(StackError, match=r"Airflow refused POST .* with 409"):
+        Airflow(server.url, "airflow", PASSWORD).post("dags/feature_pipeline/dagRuns", server.triggered)
 
 
 def test_a_refusal_is_said_in_airflows_words(server: Server) -> None:
