@@ -70,7 +70,7 @@ compose-down: ## Stop the stack; its data stays [VOLUMES=1 deletes it]
 e2e-compose: $(READY) engine ## Test the stack from boot to features read back, with restarts and failures; deletes its data
 	@$(FIND_PYTHON); "$$found" -m images.offline --base --pull
 	@$(FIND_PYTHON); "$$found" -m images.build
-	@$(BIN)/python -m pytest -vv tests/e2e/compose_stack $(ARGS)
+	@$(BIN)/python -m pytest -vv --timeout 2400 tests/e2e/compose_stack $(ARGS)
 
 ##@ Kubernetes (kind)
 
@@ -127,7 +127,7 @@ kind-down: ## Delete the cluster and all data in it
 .PHONY: e2e-kind
 e2e-kind: $(READY) engine ## Test the platform on a cluster of its own: helm test, flows, rights, failures, upgrades
 	@$(FIND_PYTHON); "$$found" -m images.offline --pull
-	@$(BIN)/python -m pytest -vv --timeout 900 tests/e2e/kind_cluster $(ARGS)
+	@$(BIN)/python -m pytest -vv --timeout 2400 tests/e2e/kind_cluster $(ARGS)
 
 ##@ Develop
 

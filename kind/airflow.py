@@ -16,7 +16,7 @@ from kind.config import AIRFLOW
 ADMIN = "fti-airflow-admin"
 USER = "airflow"
 ENDED = ("success", "failed")
-_PATIENCE = 90
+_PATIENCE = 240
 """Seconds for which a call waits out a restart of the API server."""
 
 
@@ -56,17 +56,28 @@ class Airflow:
 
     def _patient(self, method: str, path: str, body: Any) -> Any:
         deadline = time.monotonic() + _PATIENCE
+        again = False
         while True:
             try:
-                return self._call(method, path, body)
+                return self._call(method, path, body, again)
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise StackError(
                         f"Airflow at {self.url} does not answer for {_PATIENCE} s ({error}): see `make status`."
                     ) from None
                 time.sleep(1)
+                again = True
 
-    def _call(self, method: str, path: str, body: Any) -> Any:
+    def _call(self, method: str, path: str, body: Any, again: bool) -> Any:
+        """The answer.
+
+        Args:
+            again: the same call was made before and its answer lost; what it makes may be there already.
+
+        Raises:
+            OSError: the API server stops or starts.
+            StackError: it refuses the call.
+        """
         for _ in range(2):
             status, answer = self._send(method, f"api/v2/{path}", body)
             if status != 401:
@@ -77,7 +88,7 @@ class Airflow:
             self._token = answer["access_token"]
         if status >= 500:
             raise OSError(f"it answers {status}")
-        if status >= 400:
+        if status >= 400 and not (again and status == 409):
             raise StackError(f"Airflow refused {method} {path} with {status}: {json.dumps(answer)[:500]}")
         return answer
 

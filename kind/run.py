@@ -13,6 +13,8 @@ from kind.commands import Say
 DAG = "feature_pipeline"
 _SYMBOL = {"running": "·", "success": "✓", "failed": "✗", "upstream_failed": "✗", "up_for_retry": "↻", "skipped": "-"}
 """The states that a person is told."""
+_LATE = 10
+"""Seconds by which the log of a failed try may come into the store after its state."""
 
 
 def days(first: str, last: str | None) -> tuple[date, date]:
@@ -83,10 +85,19 @@ def _follow(airflow: Airflow, name: str, say: Say) -> int:
         raise StackError(
             f"The run failed after {took}, none of its tasks did: see {airflow.url}/dags/{DAG}/runs/{name}."
         )
-    reason = airflow.last_line(DAG, name, failed["task_id"], failed["try_number"])
     raise StackError(
-        f"The run failed after {took}, in {failed['task_id']}: {reason}\nMore: `make logs JOB={failed['task_id']}`, or {airflow.url}/dags/{DAG}/runs/{name}."
+        f"The run failed after {took}, in {failed['task_id']}: {_reason(airflow, name, failed)}\nMore: `make logs JOB={failed['task_id']}`, or {airflow.url}/dags/{DAG}/runs/{name}."
     )
+
+
+def _reason(airflow: Airflow, name: str, task: dict[str, Any]) -> str:
+    """The last line of a try's log: its launcher's, which begins with the job; until that is there, another is the last."""
+    deadline = time.monotonic() + _LATE
+    while True:
+        line = airflow.last_line(DAG, name, task["task_id"], task["try_number"])
+        if line.startswith(f"Job {task['task_id']}") or time.monotonic() > deadline:
+            return line
+        time.sleep(1)
 
 
 def _state(task: dict[str, Any]) -> str:

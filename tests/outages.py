@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+from types import SimpleNamespace
+
+import pytest
 
 from embedded.redis_server import _free_port as free_port
+from jobs.common import services
 
 
 class Proxy:
@@ -20,6 +25,7 @@ class Proxy:
         self.port = free_port()
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
 
@@ -40,23 +46,51 @@ class Proxy:
         timer.daemon = True
         timer.start()
 
+    def mend_when_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Listens from a job's second pause on: it has tried twice in vain then, however slow it is to begin."""
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 2:
+                self.mend()
+            time.sleep(seconds)
+
+        monkeypatch.setattr(services, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+
     def cut(self) -> None:
-        listener, self._listener = self._listener, None
+        with self._lock:
+            listener, self._listener = self._listener, None
+            opened, self._open = self._open, []
         if listener:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
             listener.close()
-        while self._open:
-            _end(self._open.pop())
+        for connection in opened:
+            _end(connection)
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.target))
+                self._pass_on(listener.accept()[0], listener)
+
+    def _pass_on(self, client: socket.socket, listener: socket.socket) -> None:
+        """Connects a client to the target; drops it where nobody listens there, and where the proxy was cut meanwhile."""
+        try:
+            server = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            _end(client)
+            return
+        with self._lock:
+            is_cut = self._listener is not listener
+            if not is_cut:
                 self._open += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=_pump, args=(source, sink, self._flowing), daemon=True).start()
+        if is_cut:
+            _end(client)
+            _end(server)
+            return
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=_pump, args=(source, sink, self._flowing), daemon=True).start()
 
 
 def _pump(source: socket.socket, sink: socket.socket, flowing: threading.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from requests.exceptions import RequestException
 
 from launchers.arguments import JobArguments
 from launchers.errors import JobFailed, job_failure
+from launchers.exit_codes import killed_by
 from launchers.lines import level
 from launchers.settings import LauncherSettings
 
@@ -80,7 +82,7 @@ class DockerJobOperator(JobArguments):
                 engine.start(name)
             self._relay_log(engine, name)
             engine.wait(name, timeout=None)
-            code, reason = container_end(engine.inspect_container(name))
+            code, reason = container_end(_settled(engine, name))
             _remove(engine, name)
             self._running = None
         if code:
@@ -198,6 +200,17 @@ def _has_ended(engine: APIClient, name: str) -> bool:
             return True
         time.sleep(1)
     return False
+
+
+def _settled(engine: APIClient, name: str) -> dict[str, Any]:
+    """The container that ended when all is said of it: that memory ran out may be noted a moment after the exit code."""
+    inspected: dict[str, Any] = engine.inspect_container(name)
+    for _ in range(END_SECONDS):
+        if inspected["State"]["OOMKilled"] or killed_by(inspected["State"]["ExitCode"]) != signal.SIGKILL:
+            break
+        time.sleep(1)
+        inspected = engine.inspect_container(name)
+    return inspected
 
 
 def _remove(engine: APIClient, name: str) -> None:

@@ -42,8 +42,10 @@ def settings(port: int) -> Settings:
     return Settings(aws_endpoint_url=f"http://127.0.0.1:{port}", s3_path_style=True)
 
 
-def test_a_store_that_comes_back_in_time_is_waited_for(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
-    proxy.mend_after(3)
+def test_a_store_that_comes_back_in_time_is_waited_for(
+    proxy: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.mend_when_waited_for(monkeypatch)
     lake = Lake.open("s3://fti/lake", settings(proxy.port))
     lake.write_bytes("x", b"1")
     assert lake.read_bytes("x") == b"1"

@@ -156,6 +156,19 @@ def test_failed_container_is_removed_and_its_end_told(
     assert engine.containers == {}
 
 
+def test_that_memory_ran_out_may_be_noted_a_moment_after_the_exit_code(
+    task: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launchers import docker
+    from launchers.errors import JobFailed
+
+    engine.ends["ExitCode"] = 137
+    monkeypatch.setattr(docker.time, "sleep", lambda _: engine.ends.update(OOMKilled=True))
+    with pytest.raises(JobFailed, match="exit code 137: OOMKilled, it needed more than its 2560 MiB"):
+        run(task)
+    assert engine.containers == {}
+
+
 def test_job_that_outlived_the_killing_of_a_worker_is_done(task: Any, engine: Engine) -> None:
     engine.ends["OOMKilled"] = True
     run(task)

@@ -41,11 +41,15 @@ class Airflow:
             assert waited < seconds, f"{dag} did not show within {seconds} s; import errors: {self.get('importErrors')}"
             time.sleep(0.5)
 
+    def pause(self, dag: str) -> None:
+        """From now on no task begins, of the runs that are under way neither."""
+        self.patient(f"dags/{dag}", "PATCH", {"is_paused": True})
+
     def unpause(self, dag: str) -> None:
         self.patient(f"dags/{dag}", "PATCH", {"is_paused": False})
 
     def trigger(self, dag: str, run: str, **conf: Any) -> None:
-        self._call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "dag_run_id": run, "conf": conf})
+        self.patient(f"dags/{dag}/dagRuns", "POST", {"logical_date": None, "dag_run_id": run, "conf": conf})
 
     def clear(self, dag: str, run: str, task: str) -> None:
         """Has the task of a run done again."""
@@ -90,20 +94,27 @@ class Airflow:
 
     def patient(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """Calls what may be called twice, and waits out a restart of the API server."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
+        again = False
         while True:
             try:
-                return self._call(method, path, body)
+                return self._call(method, path, body, again)
             except (requests.RequestException, GoingError) as error:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"the API server does not come back: {error}") from error
                 self._session.close()  # the next try is to find its own way
                 time.sleep(1)
+                again = True
 
     def get(self, path: str) -> Any:
         return self._call("GET", path)
 
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
+    def _call(self, method: str, path: str, body: Any = None, again: bool = False) -> Any:
+        """The answer, which must be a good one.
+
+        Args:
+            again: the same call was made before and its answer lost; that what it makes is there already is good then.
+        """
         for _ in range(2):
             answer = self._request(method, f"api/v2/{path}", body)
             if answer.status_code != 401:
@@ -111,7 +122,8 @@ class Airflow:
             token = self._request("POST", "auth/token", self.login)
             assert token.status_code == 201, token.text
             self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
+        done = answer.ok or (again and answer.status_code == 409)
+        assert done, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
         return answer.json()
 
     def _request(self, method: str, path: str, body: Any) -> requests.Response:

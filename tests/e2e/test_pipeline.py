@@ -17,6 +17,7 @@ from jobs.common.products import PRODUCTS
 from jobs.common.settings import Settings
 from tests import s3
 
+pytestmark = pytest.mark.timeout(900)  # of the first test's fixtures too: all five jobs, two of them on Spark
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ("generate", "bronze", "features", "materialize", "verify")
 DAYS = ["--start", "2026-01-01", "--end", "2026-01-04"]

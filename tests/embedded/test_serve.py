@@ -33,7 +33,7 @@ def test_a_server_that_is_gone_or_refuses_is_told(tmp_path: Path) -> None:
     home = Home.at(tmp_path)
     home.make_folders()
     home.summary.touch()
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         redis.Redis(port=server.port).config_set("requirepass", "right")
         refused = CliRunner().invoke(
             serve.command, ["--home", str(tmp_path), "--redis-url", f"redis://:wrong@127.0.0.1:{server.port}/0"]

@@ -19,6 +19,7 @@ from feast_fast.views import layout_of
 from feast_fast.wire import Lines, Request
 from feast_fast.write import Rules, Writer, Written
 from tests.feast_fast.conftest import NOON, view_of
+from tests.outages import free_port
 
 CONFIG = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
 LAYOUT = layout_of(view_of("v", {"card": String}, {"n": Int64}), CONFIG)
@@ -27,7 +28,9 @@ SLOTS = 16_384
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[redis.Redis]]:
-    servers = [ValkeyServer(config={"cluster-enabled": True, "cluster-require-full-coverage": "no"}) for _ in range(2)]
+    config = {"cluster-enabled": True, "cluster-require-full-coverage": "no"}
+    ports = (port for port in iter(free_port, None) if port + 10_000 < 65_536)  # a node's bus is 10,000 above
+    servers = [ValkeyServer(port=next(ports), config=config) for _ in range(2)]
     try:
         for server in servers:
             server.start()

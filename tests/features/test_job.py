@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -151,19 +149,33 @@ def test_a_missing_day_stops_before_anything_is_written(data: Data, make_lake: M
     assert lake.files("silver") == []
 
 
+KILLED = """
+import os, runpy, signal, sys
+from jobs.common.lake import Lake
+
+publish, moment = Lake.publish, sys.argv.pop(1)
+
+def publish_and_die(lake, manifest, staged):
+    publish(lake, manifest, staged)
+    if manifest.dataset == moment:
+        os.killpg(0, signal.SIGKILL)
+
+Lake.publish = publish_and_die
+runpy.run_module("jobs.features", run_name="__main__", alter_sys=True)
+"""
+"""The job as a program that kills itself, with its Spark, once a partition of the first argument's dataset is there."""
+
+
 @pytest.mark.parametrize("moment", ["silver/duplicates", "silver/features/card_daily"])
 def test_killed_and_run_again_gives_the_same_digests(
     data: Data, make_lake: MakeLake, undisturbed: Lake, moment: str
 ) -> None:
     lake = make_lake(data)
     arguments = ["--lake", lake.uri, "--start", FIRST.isoformat(), "--end", END.isoformat()]
-    command = [sys.executable, "-m", "jobs.features", *arguments]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not lake.partitions(moment) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    command = [sys.executable, "-c", KILLED, moment, *arguments]
+    done = subprocess.run(command, start_new_session=True, stderr=subprocess.DEVNULL, timeout=120)
+    assert done.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    assert lake.partitions(moment)
     assert digests(lake) != digests(undisturbed)
     run(lake)
     assert digests(lake) == digests(undisturbed)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -130,10 +129,31 @@ def test_a_world_whose_publication_was_cut_short_leaves_nothing_in_the_one_that_
     assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} == before
 
 
+INTERRUPTED = """
+import os, runpy, signal, sys
+from jobs.generate import job
+
+publish, sent = job._publish, int(sys.argv.pop(1))
+
+def interrupted(*arguments):
+    # Ctrl-C reaches the whole group, as a terminal sends it.
+    os.killpg(0, sent) if sent == signal.SIGINT else os.kill(os.getpid(), sent)
+    publish(*arguments)
+
+job._publish = interrupted
+runpy.run_module("jobs.generate", run_name="__main__", alter_sys=True)
+"""
+"""The job as a program that sends itself a signal, the first argument, when it is about to publish."""
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "stopped"])
 def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    """While one day is about to be published, other processes make the next."""
     arguments = [
-        *DAY,
+        "--start",
+        "2026-01-05",
+        "--end",
+        "2026-01-07",
         "--processes",
         "2",
         "--cards",
@@ -145,21 +165,11 @@ def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, s
         "--format",
         "jsonl",
     ]
-    command = [sys.executable, "-m", "jobs.generate", "--lake", tmp_path.as_uri(), *arguments]
-    job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        while not list(tmp_path.glob("_staging/*/*/*.jsonl")) and job.poll() is None:
-            time.sleep(0.01)
-        if sent == signal.SIGINT:
-            os.killpg(job.pid, sent)  # as a terminal does
-        else:
-            job.send_signal(sent)
-        said = job.communicate(timeout=120)[1]
-    finally:
-        job.kill()
-    assert job.returncode == code, said
-    assert "Nothing half-done was published" in said
-    assert "Traceback" not in said
+    command = [sys.executable, "-c", INTERRUPTED, str(int(sent)), "--lake", tmp_path.as_uri(), *arguments]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert "Nothing half-done was published" in done.stderr
+    assert "Traceback" not in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

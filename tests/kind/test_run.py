@@ -34,6 +34,7 @@ class Server:
         self.paused = True
         self.triggered: dict[str, Any] = {}
         self.failures = 0
+        self.lost = False
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,8 +68,11 @@ class Server:
             self.paused = body["is_paused"]
             return 200, {}
         if method == "POST":
-            self.triggered = body
-            return 200, {}
+            taken, self.triggered = self.triggered == body, body
+            if self.lost:
+                self.lost = False
+                return 503, "stopping"
+            return (409, {"detail": "exists"}) if taken else (200, {})
         if path == "/api/v2/dags/feature_pipeline":
             return 200, {"is_paused": self.paused}
         if path.startswith(f"{RUNS}?state=success"):
@@ -150,6 +154,26 @@ def test_a_failed_run_ends_with_the_reason_of_its_task(server: Server) -> None:
     assert f", in bronze: {reason}\nMore: `make logs JOB=bronze`" in str(error.value)
 
 
+def test_a_reason_that_comes_after_the_state_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.states = ["failed"]
+    server.tasks = [task("bronze", "failed")]
+    server.log = [{"event": "trigger bronze/1 (ID 7) starting"}]
+    reason = "Job bronze was stopped: its pod fti-bronze-x was deleted."
+    monkeypatch.setattr(run.time, "sleep", lambda _: server.log.append({"event": reason}))
+    with pytest.raises(StackError, match=f", in bronze: {reason}\n"):
+        started(server)
+    assert len(server.log) == 2, "asked once more, and not again"
+
+
+def test_a_log_without_a_reason_is_told_as_it_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_LATE", 0)
+    server.states = ["failed"]
+    server.tasks = [task("bronze", "failed")]
+    server.log = [{"event": "Task was killed by the scheduler"}]
+    with pytest.raises(StackError, match=", in bronze: Task was killed by the scheduler\n"):
+        started(server)
+
+
 def test_a_run_before_it_is_named(server: Server) -> None:
     server.running = [{"dag_run_id": "nightly"}]
     assert "It waits for the end of run nightly." in started(server)[1]
@@ -162,6 +186,13 @@ def test_a_restart_of_the_server_is_waited_out(server: Server, monkeypatch: pyte
     monkeypatch.setattr(api, "_PATIENCE", 0)
     with pytest.raises(StackError, match=r"does not answer for 0 s \(it answers 503\): see `make status`"):
         started(server)
+
+
+def test_a_run_whose_answer_is_lost_is_followed_and_not_asked_for_twice(server: Server) -> None:
+    server.lost = True
+    assert started(server)[0] == 0
+    with pytest.raises(StackError, match=r"Airflow refused POST .* with 409"):
+        Airflow(server.url, "airflow", PASSWORD).post("dags/feature_pipeline/dagRuns", server.triggered)
 
 
 def test_a_refusal_is_said_in_airflows_words(server: Server) -> None:

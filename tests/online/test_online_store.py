@@ -22,6 +22,7 @@ from jobs.online.redis_client import address, connect
 from jobs.online.redis_online_store import RedisUrlOnlineStore, RedisUrlOnlineStoreConfig
 from tests.feast_keys import entity_key, feature_field, timestamp_field
 from tests.online.silver import KEYS, MIDNIGHT, publish, publish_day, row, some_value
+from tests.outages import free_port
 
 RARE = {
     "empty": [],
@@ -154,7 +155,7 @@ def test_the_async_read_judges_too(lake: Lake, store: FeatureStore) -> None:
 
 @pytest.mark.parametrize("password", ["a,b:c@d", "12345", "p=1,ssl=true", "q\"u'o$te", "per%cent /slash"])
 def test_any_password_works(password: str) -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         redis.Redis(port=server.port).config_set("requirepass", password)
         url = f"redis://:{quote(password, safe='')}@127.0.0.1:{server.port}/0"
         assert connect(url).ping()

@@ -63,9 +63,11 @@ def at_third_view(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any
     return install
 
 
-def test_a_server_that_comes_back_in_time_is_waited_for(lake: Lake, run_job: RunJob, proxy: Proxy) -> None:
+def test_a_server_that_comes_back_in_time_is_waited_for(
+    lake: Lake, run_job: RunJob, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish_day(lake)
-    proxy.mend_after(3)
+    proxy.mend_when_waited_for(monkeypatch)
     ended = run_job("materialize")
     assert ended.code == 0
     assert ended.log.count("waiting for a service") == 1
@@ -115,7 +117,7 @@ def test_a_server_that_is_killed_and_started_again_empty_is_loaded_whole(
     lake: Lake, run_job: RunJob, at_third_view: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_day(lake)
-    first = ValkeyServer()
+    first = ValkeyServer(port=free_port())
     first.start()
     second = ValkeyServer(port=first.port)
     starter = threading.Timer(4, second.start)
@@ -174,7 +176,7 @@ def test_a_refused_login_is_a_wrong_call_at_once(
     login: str, lake: Lake, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_day(lake)
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         redis.Redis(port=server.port).config_set("requirepass", "right")
         monkeypatch.setenv("REDIS_URL", f"redis://{login}127.0.0.1:{server.port}/0")
         ended = run_job("materialize")
@@ -187,7 +189,7 @@ def test_a_refused_login_is_a_wrong_call_at_once(
 
 
 def test_a_login_that_is_refused_later_is_not_tried_again() -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(url)
         redis.Redis.from_url(url).config_set("requirepass", "right")
@@ -204,7 +206,7 @@ def test_a_database_that_is_not_there_is_a_wrong_call(redis_url: str) -> None:
 
 
 def test_a_full_server_fails_the_job() -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(url)
         client.config_set("maxmemory", 1)

@@ -85,7 +85,7 @@ def loaded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
     publish(
         lake, CARD_LAST_STATE, [row(CARD_LAST_STATE, card, **last_state(n)) for n, card in enumerate(KEYS["card_id"])]
     )
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         store = repo.open_store(Settings(redis_url=url, feast_registry_url=None), lake)
         store.apply(list(REPO))

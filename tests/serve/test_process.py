@@ -155,7 +155,7 @@ def test_a_wrong_password_is_told_without_it() -> None:
         await link.close()
         return str(raised.value)
 
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         port = server.port
         redis.Redis(port=server.port).config_set("requirepass", "right")
         said = asyncio.run(call(f"redis://:wrong-secret@127.0.0.1:{server.port}/0"))

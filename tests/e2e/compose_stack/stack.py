@@ -147,10 +147,13 @@ class Job:
     def wait_for(self, event: str, seconds: float = 90) -> None:
         """Until the job logs the event."""
         deadline = time.monotonic() + seconds
-        while f'"event": "{event}"' not in _log(self.name):
+        while True:
             running = docker("inspect", "--format", "{{.State.Running}}", self.name).stdout.strip()
-            assert running == "true", f"{self.name} ended before it said {event!r}:\n{_log(self.name)}"
-            assert time.monotonic() < deadline, f"{self.name} does not say {event!r}:\n{_log(self.name)}"
+            log = _log(self.name)  # after that, so that nothing is said between the two
+            if f'"event": "{event}"' in log:
+                return
+            assert running == "true", f"{self.name} ended before it said {event!r}:\n{log}"
+            assert time.monotonic() < deadline, f"{self.name} does not say {event!r}:\n{log}"
             time.sleep(0.1)
 
     def end(self, seconds: float = 240) -> Ended:

@@ -45,7 +45,7 @@ def restarts(stack: Stack, airflow: Airflow) -> Restarts:
     made = Restarts(stack)
     start = FIRST + timedelta(DAYS)
     airflow.trigger(DAG, "second", start=str(start), end=str(start + timedelta(MORE)), cards=5000, seed=7)
-    assert airflow.wait(DAG, "second", 600, made) == "success", airflow.tasks(DAG, "second")
+    assert airflow.wait(DAG, "second", 1200, made) == "success", airflow.tasks(DAG, "second")
     return made
 
 

@@ -35,7 +35,7 @@ class Platform:
         path = f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
         self.environment = {**os.environ, "FTI_CLUSTER": NAME, "FTI_PORT_OFFSET": str(OFFSET), "PATH": path}
 
-    def call(self, *command: str, check: bool = True, text: str | None = None, seconds: float = 900) -> str:
+    def call(self, *command: str, check: bool = True, text: str | None = None, seconds: float = 1500) -> str:
         done = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, input=text, timeout=seconds
         )

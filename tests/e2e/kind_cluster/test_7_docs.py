@@ -37,7 +37,7 @@ def _a_run(platform: Platform, airflow: Airflow) -> None:
     """What the docs' commands read: the clean-up's test took the pods of the runs before."""
     airflow.unpause(DAG)
     trigger(airflow, "for-the-docs", FIRST)
-    assert airflow.wait(DAG, "for-the-docs", 300) == "success"
+    assert airflow.wait(DAG, "for-the-docs", 900) == "success"
 
 
 @pytest.mark.parametrize("text", SHOWN, ids=[f"{page}: {text.splitlines()[-1][:50]}" for text, page in SHOWN.items()])
@@ -80,7 +80,7 @@ def test_an_edited_job_runs_in_its_next_pod(
     until(lambda: len(platform.jobs_pods("for-the-docs", "verify")) > 1, 60, "another pod of verify")
     pod = until(lambda: _started(platform.jobs_pods("for-the-docs", "verify")[-1]), 60, "its container's start")
     report.append(f"from an edited job to its pod: {time.monotonic() - began:.0f} s, of these kind-job {built:.0f} s")
-    assert airflow.wait(DAG, "for-the-docs", 120) == "success"
+    assert airflow.wait(DAG, "for-the-docs", 600) == "success"
     log = platform.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
     assert "edited" in [json.loads(line)["event"] for line in log.splitlines()]
 
@@ -92,12 +92,12 @@ def test_whoever_follows_the_page_has_a_sixth_job(
     follow(copy)
     began = time.monotonic()
     done = subprocess.run(
-        ["make", "kind-up"], cwd=copy, env=platform.environment, capture_output=True, text=True, timeout=600
+        ["make", "kind-up"], cwd=copy, env=platform.environment, capture_output=True, text=True, timeout=1500
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report.append(f"a sixth job, from its sources to a platform that knows it: {time.monotonic() - began:.0f} s")
     trigger(airflow, "sixth", FIRST, DAYS)
-    assert airflow.wait(DAG, "sixth", 300) == "success"
+    assert airflow.wait(DAG, "sixth", 900) == "success"
     log = platform.kubectl("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=volume", "--tail=-1")
     days = [line["day"] for line in map(json.loads, log.strip().splitlines()) if line["event"] == "volume"]
     assert days == [str(FIRST + timedelta(day)) for day in range(DAYS)]
