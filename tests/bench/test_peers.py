@@ -21,7 +21,7 @@ from jobs.common.settings import Settings
 from jobs.generate.job import command as generate
 from tests.bench.families import features
 from tests.bench.harness import same
-from tests.bench.peers import bronze_duckdb, bronze_polars, features_duckdb, rows
+from tests.bench.peers import bronze_duckdb, bronze_polars, features_duckdb, features_polars, rows
 from tests.bronze.second_reading import read_day
 from tests.features.bronze_lake import awkward_cards, days_of
 from tests.features.oracle import Oracle
@@ -61,12 +61,13 @@ def test_peers_of_bronze_keep_the_same_lines(peer: Any, tmp_path: Path) -> None:
     assert bad.column("reason").null_count == 0
 
 
-def test_duckdb_computes_all_products_as_the_second_implementation_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", [features_duckdb, features_polars], ids=["DuckDB", "Polars"])
+def test_peers_of_features_compute_all_products_as_the_second_implementation_does(peer: Any, tmp_path: Path) -> None:
     data = awkward_cards(FIRST, LAST)
     data.write(Lake.open((tmp_path / "lake").as_uri(), Settings()), days_of(FIRST, LAST + timedelta(days=1)))
     days = (LAST - FIRST).days + 1
 
-    features_duckdb.main(str(tmp_path / "lake" / "bronze"), str(tmp_path / "out"), FIRST.isoformat(), str(days))
+    peer.main(str(tmp_path / "lake" / "bronze"), str(tmp_path / "out"), FIRST.isoformat(), str(days))
 
     oracle = Oracle(data, LAST)
     states = oracle.card_states(FIRST, LAST)

@@ -42,6 +42,10 @@ def _case(rows: int, density: str) -> Case:
         Line("job", "DuckDB", "cpu", beyond="Spark's start", target=1 / 1.5 if rows == 5_000_000 else None),
         Line("job", "DuckDB", "wall"),
         Line("job", "DuckDB", "peak_mib"),
+        Line("job", "Polars", "cpu"),
+        Line("job", "Polars", "cpu", beyond="Spark's start"),
+        Line("job", "Polars", "wall"),
+        Line("job", "Polars", "peak_mib"),
     ]
     if density == "dense":
         lines.append(Line("job", "job", "cpu", target=1 / 1.5, case_of_peer=_name(rows, "sparse")))
@@ -54,6 +58,7 @@ def _case(rows: int, density: str) -> Case:
             "job": f"{HERE}:Job",
             "Spark's start": "tests.bench.families.spark_start:Start",
             "DuckDB": f"{HERE}:DuckDb",
+            "Polars": f"{HERE}:PolarsPeer",
         },
         tuple(lines),
         prepare,
@@ -152,11 +157,21 @@ class OneDay(Job):
         return None
 
 
-class DuckDb(_Features):
+class _Peer(_Features):
+    module: str
+
     def command(self) -> Sequence[str]:
         bronze, out = self.work.folder / "lake" / "bronze", self.work.scratch / "out"
         days = (lake_data.FIRST_DAY.isoformat(), str(self.work.options["days"]))
-        return [sys.executable, "-m", "tests.bench.peers.features_duckdb", str(bronze), str(out), *days]
+        return [sys.executable, "-m", self.module, str(bronze), str(out), *days]
+
+
+class DuckDb(_Peer):
+    module = "tests.bench.peers.features_duckdb"
+
+
+class PolarsPeer(_Peer):
+    module = "tests.bench.peers.features_polars"
 
 
 def _link_bronze(lake: Path, out: Path) -> None:
