@@ -137,6 +137,8 @@ class MakeProducts:
         room = self.targets.axis.keys // 2  # so many rows are not more cards than an axis holds
         chunks = [Cards(chunk, self.targets) for chunk in whole_keys(rows.to_batches(room), "card_id", room)]
         del rows
+        if not chunks:
+            return  # fewer cards than owners
         transactions = sum(chunk.transactions.num_rows for chunk in chunks)
         for day, table in self._by_day(chunks, tx_features, transactions // self.targets.days.size, 0):
             yield from write_part(self.place, TX_FEATURES.name, event_partition(day), owner, table)

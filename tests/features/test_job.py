@@ -140,6 +140,17 @@ def test_changed_code_computes_again(undisturbed: Lake, monkeypatch: pytest.Monk
     assert len(job._plan(context).targets) == len(days_of(FIRST, END))
 
 
+def test_a_lake_of_one_card(data: Data, make_lake: MakeLake) -> None:
+    """It has fewer cards than there are tasks to own them."""
+    alone = Data()
+    for every, own in ((data.transactions, alone.transactions), (data.cards, alone.cards)):
+        for day, rows in every.items():
+            own[day] = [row for row in rows if row["card_id"] == "c040"]
+    lake = make_lake(alone)
+    landed = len({row["transaction_id"] for rows in alone.transactions.values() for row in rows})
+    assert run(lake)["rows_out"] == landed > 0
+
+
 def test_a_missing_day_stops_before_anything_is_written(data: Data, make_lake: MakeLake) -> None:
     lake = make_lake(data)
     with pytest.raises(
