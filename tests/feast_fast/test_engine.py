@@ -48,6 +48,7 @@ def some_rows(count: int = 60, seed: int = 1) -> list[dict[str, Any]]:
 def test_what_is_loaded_is_what_stock_loads(
     layout: str, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING")
     rows = some_rows()
     if layout == "folder":
         path = str(tmp_path / "many")
