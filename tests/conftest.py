@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Airflow and the jobs set up logging for their whole process, which here goes on with other tests."""
+    root, config = logging.getLogger(), structlog.get_config()
+    level = root.level
+    yield
+    root.setLevel(level)
+    structlog.configure(**config)
 
 
 @pytest.fixture
