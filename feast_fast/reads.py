@@ -52,6 +52,8 @@ Features = Sequence[str] | FeatureService
 _log = logging.getLogger(__name__)
 _KEY_VERSION = 3
 _MOST_PLANS = 1_000
+_BEFORE_ALL = -(1 << 80)
+"""A moment at which nothing is older than its ttl yet."""
 _DUMMIES = {DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME}
 _TYPES_THAT_TELL_MORE = {
     kind for kind in ValueType if kind.name.removesuffix("_LIST").removesuffix("_SET") in ("UUID", "TIME_UUID")
@@ -268,7 +270,7 @@ class FastReads:
     """Mixed in before a Redis online store: ``class Store(FastReads, RedisOnlineStore)``.
 
     Answers are stock's, with NULL_VALUE, NOT_FOUND and OUTSIDE_MAX_AGE where stock says PRESENT of nothing, or of a value
-    older than its view's ttl, which is then not given.
+    older than its view's ttl, which is then not given unless the store's settings say ``serve_expired``.
     """
 
     _plans: dict[Any, tuple[Any, Plan | None, dict[str, ValueType]]]
@@ -289,7 +291,7 @@ class FastReads:
             plan, types = self._plan(config, features, registry, project, full_feature_names)
             lookup = plan.lookup(_columns(entity_rows))
             replies = hmget_all(self._get_client(config.online_store), lookup)  # type: ignore[attr-defined]
-            return FastResponse(plan.answer(lookup, replies, _now_ns()), types)
+            return FastResponse(plan.answer(lookup, replies, _moment_ns(config)), types)
         response: OnlineResponse = super().get_online_features(  # type: ignore[misc]
             config, features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata
         )
@@ -315,7 +317,7 @@ class FastReads:
                 for key, fields in lookup.commands():
                     pipe.hmget(key, fields)
                 replies = await pipe.execute()
-            return FastResponse(plan.answer(lookup, replies, _now_ns()), types)
+            return FastResponse(plan.answer(lookup, replies, _moment_ns(config)), types)
         response: OnlineResponse = await super().get_online_features_async(  # type: ignore[misc]
             config, features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata
         )
@@ -365,14 +367,14 @@ class FastReads:
     ) -> None:
         known, views = len(response.results), [(view, list(names)) for view, names in grouped_refs]
         super()._read_features_per_fv(config, views, keys, join_keys, response, *args)  # type: ignore[misc]
-        _judge(response, known, views)
+        _judge(response, known, views, _moment_ns(config))
 
     async def _read_features_per_fv_async(
         self, config: Any, grouped_refs: Any, keys: Any, join_keys: Any, response: Any, *args: Any
     ) -> None:
         known, views = len(response.results), [(view, list(names)) for view, names in grouped_refs]
         await super()._read_features_per_fv_async(config, views, keys, join_keys, response, *args)  # type: ignore[misc]
-        _judge(response, known, views)
+        _judge(response, known, views, _moment_ns(config))
 
 
 def hmget_all(client: Any, lookup: Lookup) -> list[Cells]:
@@ -428,7 +430,10 @@ def _columns(entity_rows: Any) -> Columns:
     return columns
 
 
-def _now_ns() -> int:
+def _moment_ns(config: Any) -> int:
+    """The moment at which ages are judged, nanoseconds since 1970 UTC."""
+    if getattr(config.online_store, "serve_expired", False):
+        return _BEFORE_ALL
     moment = AS_OF.get()
     if moment is None:
         return time.time_ns()
@@ -436,12 +441,12 @@ def _now_ns() -> int:
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 
 
-def _judge(response: GetOnlineFeaturesResponse, known: int, views: list[tuple[Any, list[str]]]) -> None:
+def _judge(response: GetOnlineFeaturesResponse, known: int, views: list[tuple[Any, list[str]]], now_ns: int) -> None:
     """Sets the status of what is missing in every feature vector that a read added to a response, and empties it.
 
     The vectors come view by view, one a name, and those of a view have the same times; 0 means never written.
     """
-    now = _now_ns() / 1e9
+    now = now_ns / 1e9
     vectors = iter(response.results[known:])
     for view, names in views:
         features = [next(vectors) for _ in names]

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from feast import RepoConfig
 from feast.data_format import ParquetFormat
+from feast.errors import FeastJoinKeysDuringMaterialization
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore
 
@@ -41,6 +42,9 @@ def newest_rows(
 
     Args:
         one_row_per_key: the source has no more, so that nothing has to be picked.
+
+    Raises:
+        FeastJoinKeysDuringMaterialization: Parquet lacks a join key's column.
     """
     source = view.batch_source
     created = _at_source(source, source.created_timestamp_column)
@@ -63,6 +67,9 @@ def newest_rows(
         ).to_arrow()
         yield from table.to_batches(max_chunksize=chunk_rows)
         return
+    keys, columns = {name for _, name, _ in layout.join_keys}, set(dataset.schema.names)
+    if not keys <= columns:
+        raise FeastJoinKeysDuringMaterialization(getattr(source, "path", view.name), keys, columns)
     window = _window(dataset.schema.field(layout.timestamp).type, layout.timestamp, start, end)
     newest = None if one_row_per_key else _newest(dataset, layout, created, window)
     seen = 0

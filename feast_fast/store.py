@@ -21,18 +21,20 @@ from feast_fast.write import Rules, Writer, Written, replace_whole
 
 
 class FastRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Stock's settings and what a load may do beyond them.
+    """Stock's settings and what a load and a read may do beyond them.
 
     Attributes:
         corrections: a row of an equal event time is written, too.
         renew_ttl: a row that is not written renews its key's ``key_ttl_seconds``, too.
         owns_keys: nothing else writes these keys, and every load holds all rows of its keys: keys are replaced whole.
+        serve_expired: a read gives a value past its view's ttl, too, as stock's does.
     """
 
     type: Literal["feast_fast.store.FastRedisOnlineStore"] = "feast_fast.store.FastRedisOnlineStore"  # type: ignore[assignment]
     corrections: bool = False
     renew_ttl: bool = False
     owns_keys: bool = False
+    serve_expired: bool = False
 
 
 class FastRedisOnlineStore(FastReads, RedisOnlineStore):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 from feast import OnDemandFeatureView, RepoConfig
+from feast.errors import FeastJoinKeysDuringMaterialization
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
@@ -20,7 +21,7 @@ from feast_fast import store as store_module
 from feast_fast.owner import whole_keys
 from feast_fast.views import layout_of, why_not
 from tests import s3
-from tests.feast_fast.conftest import END, NOON, START, OpenRepo, cards, hashes, view_of
+from tests.feast_fast.conftest import END, FAST_ENGINE, NOON, START, OpenRepo, cards, hashes, view_of
 
 CONFIG = RepoConfig(project="lab", registry="unused.db", provider="local", entity_key_serialization_version=3)
 FEATURES = {"n": Int64, "x": Float64, "t": String, "l": Array(Int64), "seen": UnixTimestamp}
@@ -112,6 +113,18 @@ def test_a_wrong_key_is_told(keys: list[Any], sentence: str, open_repo: OpenRepo
     path = cards(tmp_path / "v.parquet", [{"card": key, "n": at} for at, key in enumerate(keys)])
     with pytest.raises(ValueError, match=sentence):
         open_repo([view_of("v", {"card": String}, {"n": Int64}, path)]).materialize(START, END)
+
+
+@pytest.mark.parametrize("engine", [None, {"type": "local"}], ids=["ours", "stock"])
+@pytest.mark.parametrize("one_row_per_key", [False, True])
+def test_a_source_without_a_join_key_is_told_in_stocks_words(
+    engine: Any, one_row_per_key: bool, open_repo: OpenRepo, tmp_path: Path
+) -> None:
+    path = cards(tmp_path / "v.parquet", [{"cart": "a", "n": 1}])
+    engine = engine or {"type": FAST_ENGINE, "one_row_per_key": one_row_per_key}
+    store = open_repo([view_of("v", {"card": String}, {"n": Int64}, path)], engine, offline="dask")
+    with pytest.raises(FeastJoinKeysDuringMaterialization, match=r"these were missing: \{'card'\}"):
+        store.materialize(START, END)
 
 
 def test_both_ends_of_the_window_are_in_it(open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import redis
-from feast import FeatureStore
+from feast import FeatureStore, RepoConfig
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types import Value_pb2
@@ -285,6 +285,26 @@ def test_an_on_demand_view_does_not_see_what_is_too_old(loaded: FeatureStore, fa
     AS_OF.set(NOW + timedelta(hours=1))
     rows = [{"card_id": "c1", "amount": 1.0, "word": "w"}]
     assert ask(fast, loaded, ["made:share"], rows).to_dict()["share"] == [None]
+
+
+@pytest.mark.parametrize("features", [["aged:age_a", "aged:age_b"], ["in_pandas:doubled", "aged:age_a", "aged:age_b"]], ids=["fast", "by stock"])  # fmt: skip
+def test_what_is_too_old_is_served_where_the_settings_say_so(
+    loaded: FeatureStore, stock: RedisOnlineStore, features: list[str]
+) -> None:
+    online = {"connection_string": loaded.config.online_store.connection_string, "serve_expired": True}
+    config = RepoConfig(
+        project=PROJECT,
+        provider="local",
+        registry=loaded.config.registry.path,
+        online_store={"type": "feast_fast.store.FastRedisOnlineStore", **online},
+        entity_key_serialization_version=3,
+    )
+    AS_OF.set(NOW + timedelta(days=99))
+    found = FeatureStore(config=config).get_online_features(features, ROWS[:4])
+    assert by_repr(found.to_dict()) == by_repr(ask(stock, loaded, features, ROWS[:4]).to_dict())
+    assert statuses(found)["age_a"] == ["PRESENT", "NOT_FOUND", "PRESENT", "NOT_FOUND"]
+    awaited = asyncio.run(FeatureStore(config=config).get_online_features_async(features, ROWS[:4]))
+    assert statuses(awaited) == statuses(found)
 
 
 def test_async_reads(loaded: FeatureStore, fast: FastStore) -> None:
