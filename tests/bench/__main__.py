@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from tests.bench import page, results
 from tests.bench.comparison import MIN_PAIRS, Line, Ratio
 from tests.bench.facts import facts
 from tests.bench.families.generate import BENCH_PYTHON
-from tests.bench.harness import Case, UnequalError, run_case
+from tests.bench.harness import Case, Outcome, UnequalError, run_case
 from tests.bench.results import CaseResult, Family
 from tests.bench.side import ROOT, CannotRunError
 
@@ -26,13 +27,13 @@ QUICK = ("load", "read", "generate", "http")
 
 
 @click.command()
-@click.option("--family", type=click.Choice(FAMILIES), help="One family alone; its part of the results is replaced.")
+@click.option("--family", type=click.Choice(FAMILIES), help="One family alone; the other families' results stay.")
 @click.option("--pairs", type=click.IntRange(1), default=MIN_PAIRS, show_default=True, help="Rounds of every case.")
 @click.option(
     "--size",
     type=click.IntRange(1),
     multiple=True,
-    help="A size in place of the family's own, or some; needs --family.",
+    help="A size in place of the family's own, or some, whose part alone is replaced; needs --family.",
 )
 @click.option("--quick", is_flag=True, help="A small version; fails where a ratio is below its floor, writes nothing.")
 @click.option("--smoke", is_flag=True, help="Marks what is written as a run whose figures mean nothing.")
@@ -46,10 +47,13 @@ def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smo
     known, bad = results.read(), []
     try:
         for name in chosen:
-            done = Family(facts() | ({"smoke": True} if smoke else {}), [])
-            for _ in _run(name, done, pairs, size, quick, root.resolve()):
+            ran = facts() | ({"smoke": True} if smoke else {})
+            old, done = known.get(name, Family([])) if size else Family([]), Family([])
+            for result in _run(name, ran, pairs, size, quick, root.resolve()):
+                done.cases.append(result)
+                _say_ratios(done, result)
                 if not quick:  # after every case: a family may take an hour
-                    known[name] = done
+                    known[name] = old.with_sizes(done, size)
                     results.write(known)
                     page.PAGE.write_text(page.text(known), encoding="utf-8")
             bad += _problems(done, quick)
@@ -63,23 +67,26 @@ def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smo
     sys.exit(1 if bad else 0)
 
 
-def _run(name: str, made: Family, pairs: int, sizes: Sequence[int], quick: bool, root: Path) -> Iterator[CaseResult]:
-    """Runs the cases of a family, adds the result of each to it, and yields it."""
+def _run(
+    name: str, ran: dict[str, Any], pairs: int, sizes: Sequence[int], quick: bool, root: Path
+) -> Iterator[CaseResult]:
+    """Runs the cases of a family, one after the other."""
     cases = importlib.import_module(f"tests.bench.families.{name}").cases
     chosen: list[Case] = [case for size in sizes or (None,) for case in cases(size, quick)]
     for case in chosen:
         print(f"{page.TITLES[name]}: {case.title}", flush=True)
         try:
             outcome = run_case(case, pairs, root, lambda text: print(text, flush=True))
-            result = CaseResult.of(case, outcome)
         except (CannotRunError, UnequalError, subprocess.CalledProcessError) as error:
             print(f"  no result: {error}", flush=True)
-            result = CaseResult(name, case.name, case.title, case.data, case.lines, (), {"all": str(error)})
-        made.cases.append(result)
-        for of, line, value in made.ratios():
-            if of is result and result.runs:
-                print(f"  {_words(line, value)}", flush=True)
-        yield result
+            outcome = Outcome(failed={"all": str(error)})
+        yield CaseResult.of(case, ran, outcome)
+
+
+def _say_ratios(family: Family, of: CaseResult) -> None:
+    for case, line, value in family.ratios():
+        if case is of and of.runs:
+            print(f"  {_words(line, value)}", flush=True)
 
 
 def _problems(family: Family, quick: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tests.bench.comparison import MIN_PAIRS, Line, Ratio, median_of
 from tests.bench.results import ROOT, CaseResult, Family, read
@@ -52,7 +53,7 @@ jobs' settings costs before it does anything. Every run of every side is a row o
 
 ```bash
 make bench                                   # everything, hours
-make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size or some
+make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size or some; the page keeps its others
 make bench-quick                             # three minutes; fails where a ratio is below its floor
 ```
 
@@ -65,10 +66,10 @@ def text(families: Mapping[str, Family]) -> str:
     if not families:
         parts.append("**No run is recorded yet.** `make bench` fills this page.")
     else:
-        if any(family.facts.get("smoke") for family in families.values()):
+        if any(family.smoke for family in families.values()):
             parts.append(
-                "> **A smoke run.** Some families below ran on tiny data or a busy machine to show that the harness works; "
-                "their figures mean nothing. They say so."
+                "> **A smoke run.** Some tables below come of runs on tiny data or a busy machine that show that the "
+                "harness works; their figures mean nothing. They say so."
             )
         parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere in this run.")]
         parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None in this run.")]
@@ -76,9 +77,12 @@ def text(families: Mapping[str, Family]) -> str:
             f"- {case.title}, {side}: {why}" for case in _cases(families) for side, why in case.failed.items()
         ]:
             parts += ["## What did not run", "\n".join(failed)]
+        machines = {_machine(case.facts) for case in _cases(families)}
+        if len(machines) == 1:
+            parts += ["## The machine", *machines]
         for name in TITLES:
             if name in families:
-                parts += _family(name, families[name])
+                parts += _family(name, families[name], len(machines) > 1)
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,20 +90,13 @@ def _cases(families: Mapping[str, Family]) -> Iterable[CaseResult]:
     return (case for name in TITLES if name in families for case in families[name].cases)
 
 
-def _family(name: str, family: Family) -> list[str]:
-    facts = family.facts
-    machine, versions = facts["machine"], facts["versions"]
-    ran = (
-        f"{facts['when']}, commit `{facts['commit']}`, load of the machine before the run {facts['load_before']}. "
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}. "
-        + ", ".join(f"{what} {version}" for what, version in versions.items() if version and version != "unknown")
-        + "."
-    )
-    parts = [f"## {TITLES[name]}"]
-    if facts.get("smoke"):
-        parts.append("**Smoke run: the figures mean nothing.**")
-    parts += [f"![The ratios of this family](benchmarks/{name}.svg)", ran]
+def _family(name: str, family: Family, with_machine: bool) -> list[str]:
+    parts = [f"## {TITLES[name]}", f"![The ratios of this family](benchmarks/{name}.svg)"]
+    ran: dict[str, Any] | None = None
     for case in family.cases:
+        if case.facts != ran:
+            ran = case.facts
+            parts.append(_run(ran, with_machine))
         parts += [f"### {case.title}", case.data]
         if case.runs:
             parts.append(_sides(case))
@@ -108,6 +105,21 @@ def _family(name: str, family: Family) -> list[str]:
         if case.name.endswith("drift") and case.runs:
             parts.append(_drift(case))
     return parts
+
+
+def _run(facts: Mapping[str, Any], with_machine: bool) -> str:
+    smoke = "**Smoke run: the figures mean nothing.** " if facts.get("smoke") else ""
+    machine = f" {_machine(facts)}" if with_machine else ""
+    return (
+        f"{smoke}Run of {facts['when']}, commit `{facts['commit']}`, load of the machine before it "
+        f"{facts['load_before']}.{machine}"
+    )
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    machine, versions = facts["machine"], facts["versions"]
+    known = ", ".join(f"{what} {version}" for what, version in versions.items() if version and version != "unknown")
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}. {known}."
 
 
 def _sides(case: CaseResult) -> str:
@@ -173,7 +185,7 @@ def _verdicts(families: Mapping[str, Family], holds: Callable[[Line, Ratio], boo
             if value is not None and holds(line, value):
                 metric = METRICS[line.metric] + (f" beyond {line.beyond}" if line.beyond else "")
                 aim = f", the target is {_number(line.target)}" if line.target else ""
-                smoke = " (smoke run)" if families[name].facts.get("smoke") else ""
+                smoke = " (smoke run)" if case.facts.get("smoke") else ""
                 found.append(
                     f"- {case.title}: {line.ours} against {line.peer}, {metric}: {_number(value.median)}{aim}{smoke}"
                 )

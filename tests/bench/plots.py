@@ -53,8 +53,8 @@ def draw(name: str, family: Family) -> Path:
     axes.invert_yaxis()
     axes.set_xlabel("times better than the peer (median, lowest to highest; | target)", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    if family.facts.get("smoke"):
-        axes.set_title("Smoke run: the figures mean nothing", fontsize=9)
+    if family.smoke:
+        axes.set_title("A smoke run among them: its figures mean nothing", fontsize=9)
     path = picture(name)
     metadata: dict[str, Any] = {"Date": None, "Description": digest(family)}
     figure.savefig(path, metadata=metadata)

@@ -1,9 +1,9 @@
-"""``docs/benchmarks/results.json``: by family, what the run ran on and every run of every side as one row."""
+"""``docs/benchmarks/results.json``: by family its cases: what each ran on, and every run of every side as one row."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,28 @@ RESULTS = ROOT / "docs" / "benchmarks" / "results.json"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case as the page shows it; ``failed`` holds the sentences of the sides that could not run."""
+    """One case as the page shows it.
+
+    Attributes:
+        size: the case's, by which a run of some sizes knows what it replaces.
+        facts: the machine, the versions and the moment, see ``facts.facts``; equal in all cases of one run.
+        failed: the sentences of the sides that could not run.
+    """
 
     family: str
     name: str
     title: str
+    size: int
     data: str
+    facts: dict[str, Any]
     lines: tuple[Line, ...]
     runs: tuple[Run, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, case: Case, outcome: Outcome) -> CaseResult:
-        return cls(case.family, case.name, case.title, case.data, case.lines, tuple(outcome.runs), outcome.failed)
+    def of(cls, case: Case, facts: dict[str, Any], outcome: Outcome) -> CaseResult:
+        runs = tuple(outcome.runs)
+        return cls(case.family, case.name, case.title, case.size, case.data, facts, case.lines, runs, outcome.failed)
 
     @property
     def sides(self) -> list[str]:
@@ -46,33 +55,35 @@ class CaseResult:
 
 @dataclass
 class Family:
-    """The cases of one run on one machine."""
+    """Cases, by size; those of one size are of one run on one machine."""
 
-    facts: dict[str, Any]
     cases: list[CaseResult]
 
     @property
     def runs(self) -> list[Run]:
         return [run for case in self.cases for run in case.runs]
 
+    @property
+    def smoke(self) -> bool:
+        return any(case.facts.get("smoke") for case in self.cases)
+
     def ratios(self) -> list[tuple[CaseResult, Line, Ratio | None]]:
         return [(case, line, ratio(self.runs, case.name, line)) for case in self.cases for line in case.lines]
+
+    def with_sizes(self, made: Family, sizes: Container[int]) -> Family:
+        """The cases of some sizes replaced by what was made, none of the others touched."""
+        kept = [case for case in self.cases if case.size not in sizes]
+        return Family(sorted([*kept, *made.cases], key=lambda case: case.size))
 
 
 def read(path: Path = RESULTS) -> dict[str, Family]:
     if not path.exists():
         return {}
     data = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: Family(family["facts"], [CaseResult.from_json(case) for case in family["cases"]])
-        for name, family in data.items()
-    }
+    return {name: Family([CaseResult.from_json(case) for case in cases]) for name, cases in data.items()}
 
 
 def write(families: Mapping[str, Family], path: Path = RESULTS) -> None:
-    data = {
-        name: {"facts": family.facts, "cases": [case.to_json() for case in family.cases]}
-        for name, family in sorted(families.items())
-    }
+    data = {name: [case.to_json() for case in family.cases] for name, family in sorted(families.items())}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False, default=dict) + "\n", encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from tests.bench import page, plots, results
 from tests.bench.comparison import Line, Run, median_of, order, ratio
 from tests.bench.results import CaseResult, Family
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "when": "2026-01-01 00:00 UTC",
     "commit": "0123456789",
     "load_before": 0.1,
@@ -75,7 +77,7 @@ def test_a_side_that_never_ran_has_no_ratio_and_no_median() -> None:
 def family(**failed: str) -> Family:
     lines = (Line("ours", "quick", target=2), Line("ours", "slow", floor=3), Line("ours", "absent"))
     runs = tuple(run(side, i, wall) for i in range(5) for side, wall in (("ours", 2), ("quick", 1), ("slow", 9)))
-    return Family(dict(FACTS), [CaseResult("load", "c", "A case", "Some data.", lines, runs, failed)])
+    return Family([CaseResult("load", "c", "A case", 5, "Some data.", dict(FACTS), lines, runs, failed)])
 
 
 def test_the_page_says_where_we_lose_what_is_missed_and_what_did_not_run() -> None:
@@ -86,7 +88,34 @@ def test_the_page_says_where_we_lose_what_is_missed_and_what_did_not_run() -> No
     assert "the target is 2" in missed.split("##")[0]
     assert "A case, absent: There is no such thing." in text
     assert "**4.5** (4.5 to 4.5) | 5 |" in text
-    assert "wrk" not in text.split("### A case")[0].split("## Load")[1], "an unknown version is not shown"
+    assert "Python" in text.split("## The machine")[1].split("## Load")[0]
+    assert "wrk" not in text.split("## The machine")[1].split("### A case")[0], "an unknown version is not shown"
+
+
+def sized(name: str, size: int, **facts: str) -> CaseResult:
+    return CaseResult("load", name, f"Case {name}", size, "Some data.", FACTS | facts, (), ())
+
+
+def test_a_run_of_some_sizes_replaces_those_alone_and_the_page_says_which_is_of_which_run() -> None:
+    old = Family([sized("a", 1, when="Monday"), sized("b", 10, when="Monday"), sized("c", 10, when="Monday")])
+    new = Family([sized("b", 10, when="Tuesday"), sized("d", 5, when="Tuesday")])
+    family = old.with_sizes(new, (10, 5))
+    assert [(case.name, case.facts["when"]) for case in family.cases] == [
+        ("a", "Monday"),
+        ("d", "Tuesday"),
+        ("b", "Tuesday"),
+    ]
+    parts = page.text({"load": family}).split("## Load")[1].split("Run of ")
+    assert [part.split(",")[0] for part in parts[1:]] == ["Monday", "Tuesday"]
+    assert ["Case a" in part for part in parts[1:]] == [True, False]
+    assert ["Case d" in part and "Case b" in part for part in parts[1:]] == [False, True]
+
+
+def test_the_page_names_the_machine_of_each_run_where_there_are_two() -> None:
+    other = {**FACTS, "machine": {**FACTS["machine"], "cpu": "Another CPU"}}
+    text = page.text({"load": Family([sized("a", 1), replace(sized("b", 2), facts=other)])})
+    assert "## The machine" not in text
+    assert text.index(FACTS["machine"]["cpu"]) < text.index("Case a") < text.index("Another CPU") < text.index("Case b")
 
 
 def test_results_are_read_as_they_were_written(tmp_path: pytest.TempPathFactory) -> None:
