@@ -8,7 +8,7 @@ is imported before the first of those.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -47,12 +47,15 @@ def value(data: bytes | None, feature_type: Any = None) -> Any:
         return _by_feast(data)
 
 
-def column(cells: Iterable[bytes | None], feature_type: Any = None) -> list[Any]:
+def column(cells: Sequence[bytes | None], feature_type: Any = None) -> list[Any]:
     """``value`` of each cell."""
     if feature_type is not None:
         return [value(cell, feature_type) for cell in cells]
     decoders = _DECODERS
     try:
+        if len(cells) == 1:  # of the most frequent length, without the cost of a comprehension
+            (cell,) = cells
+            return [decoders[cell[0]](cell) if cell else None]
         return [decoders[cell[0]](cell) if cell else None for cell in cells]
     except (IndexError, struct.error, UnicodeDecodeError, _NotCanonicalError):
         return [value(cell) for cell in cells]

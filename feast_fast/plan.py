@@ -101,7 +101,7 @@ class KeyLayout:
         parts = []
         for name, kind_name in zip(self.columns, self.kinds, strict=True):
             kind, values = KINDS[kind_name], columns.get(name)
-            if values is None or any(type(value) is not kind.python for value in values):
+            if values is None or set(map(type, values)) != {kind.python}:
                 raise Unsupported(f"values of {name}")
             try:
                 encoded = [kind.encode(value) for value in values]
@@ -322,13 +322,17 @@ def _read_view(answer: Answer, view: StoredView, columns: Sequence[Cells], now_n
     judged = {stamp: _age_status(time, view.ttl_ns, now_ns) for stamp, time in known.items()}
     statuses, times = [judged[stamp] for stamp in stamps], [known[stamp] for stamp in stamps]
     all_present = all(status is Status.PRESENT for status in judged.values())
+    values, all_cells = answer.values, answer.cells
     for feature in view.features:
         cells = columns[feature.at]
         if not all_present:
             cells = [cell if status is Status.PRESENT else None for cell, status in zip(cells, statuses, strict=True)]
         name = feature.name
-        answer.values[name] = decode.column(cells, feature.feature_type)
-        answer.cells[name], answer.row_statuses[name], answer.times[name] = cells, statuses, times
+        values[name] = decode.column(cells, feature.feature_type)
+        all_cells[name] = cells
+    names = [feature.name for feature in view.features]
+    answer.row_statuses |= dict.fromkeys(names, statuses)
+    answer.times |= dict.fromkeys(names, times)
 
 
 def _age_status(time: tuple[int, int] | None, ttl_ns: int | None, now_ns: int) -> Status:

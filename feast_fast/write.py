@@ -179,7 +179,11 @@ class Writer:
         )
 
     def _due(self, batch: pa.RecordBatch, held: list[bytes | None]) -> np.ndarray:
-        """Stock Feast's rule to the letter: what is from 1970 or before is no timestamp to it."""
+        """Stock Feast's rule to the letter: what is from 1970 or before is no timestamp to it.
+
+        But for one case: of a key's rows before 1970 in one load the last is written, where stock's choice depends on
+        what it found.
+        """
         new = stamps(batch.column(self._layout.timestamp))
         known = _Micros()
         old = np.fromiter((known[stamp] for stamp in held), np.int64, len(held))

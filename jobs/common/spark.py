@@ -15,9 +15,8 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
-from jobs.common.class_archive import archive_path
 from jobs.common.errors import BadData, JobError, WrongCall
-from jobs.common.java import ensure_java
+from jobs.common.java import archive_path, ensure_java
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
 

@@ -181,6 +181,19 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits for the end of this. A process that is started meanwhile never hears it, not even while it imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    known = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, known)
+
+
 @dataclass(frozen=True)
 class Part:
     """What some blocks of card slots add to a day: files in the staging area, in order, and counts."""
@@ -211,8 +224,9 @@ class _Day:
     @classmethod
     def begin(cls, lake: Lake, pool: ProcessPoolExecutor, task: Task, folder: str) -> _Day:
         lake.make_folder_of(lake.path(f"{folder}/file"))
-        parts = [pool.submit(_make_part, task, folder, blocks) for blocks in batches(task.parameters)]
-        return cls(task, time.perf_counter(), pool.submit(_make_feeds, task, folder), parts)
+        with _interrupts_held_back():  # while the pool may start processes
+            parts = [pool.submit(_make_part, task, folder, blocks) for blocks in batches(task.parameters)]
+            return cls(task, time.perf_counter(), pool.submit(_make_feeds, task, folder), parts)
 
     def publish(self, lake: Lake) -> dict[str, int]:
         """Waits for the day and publishes it."""

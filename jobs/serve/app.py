@@ -120,7 +120,7 @@ class App:
             return self._catalogue.plan_of_service(service)
         if features is None:
             return self._catalogue.plan_of(self._catalogue.of_card)
-        if not isinstance(features, list) or not features or not all(isinstance(name, str) for name in features):
+        if not isinstance(features, list) or not features or set(map(type, features)) != {str}:
             raise Refusal(422, '"features" must be a list of texts such as "card_daily:cnt_1d".')
         if len(features) > (most := len(self._catalogue.references)):
             raise Refusal(422, f'"features" holds {len(features)} features; there are {most}.')
@@ -218,12 +218,15 @@ def _request_rows(given: Any, cards: int) -> Sequence[Mapping[str, Any]]:
 
 def _statuses(answer: Answer) -> dict[str, list[str]]:
     """The statuses of the features, not of the request's own keys."""
-    words: dict[int, tuple[Sequence[Status], list[str]]] = {}  # most features of a view share theirs: say them once
     said = {}
-    for name in answer.values:
-        if name not in answer.echoed:
-            statuses = answer.statuses(name)
-            if (known := words.get(id(statuses))) is None:
-                known = words[id(statuses)] = statuses, [_WORDS[status] for status in statuses]
-            said[name] = known[1]
+    of_view: dict[int, list[str]] = {}  # most features of a view share theirs: say them once
+    for name, values in answer.values.items():
+        statuses = answer.row_statuses.get(name)
+        if statuses is not None and None not in values:
+            words = of_view.get(id(statuses))
+            if words is None:
+                words = of_view[id(statuses)] = [_WORDS[status] for status in statuses]
+            said[name] = words
+        elif name not in answer.echoed:
+            said[name] = [_WORDS[status] for status in answer.statuses(name)]
     return said

@@ -130,24 +130,40 @@ def test_a_world_whose_publication_was_cut_short_leaves_nothing_in_the_one_that_
 
 
 INTERRUPTED = """
-import os, runpy, signal, sys
+import os, runpy, signal, sys, time
 from jobs.generate import job
 
-publish, sent = job._publish, int(sys.argv.pop(1))
+publish, begin = job._publish, job._Day.begin
+sent, when = int(sys.argv.pop(1)), sys.argv.pop(1)
 
-def interrupted(*arguments):
+def interrupt():
     # Ctrl-C reaches the whole group, as a terminal sends it.
     os.killpg(0, sent) if sent == signal.SIGINT else os.kill(os.getpid(), sent)
+
+def publish_interrupted(*arguments):
+    interrupt()
     publish(*arguments)
 
-job._publish = interrupted
+def begin_interrupted(*arguments):
+    day = begin(*arguments)
+    time.sleep(0.02)  # the processes import what the pool needs
+    interrupt()
+    return day
+
+if when == "publishes":
+    job._publish = publish_interrupted
+else:
+    job._Day.begin = begin_interrupted
 runpy.run_module("jobs.generate", run_name="__main__", alter_sys=True)
 """
-"""The job as a program that sends itself a signal, the first argument, when it is about to publish."""
+"""The job as a program that sends itself a signal, the first argument, as it publishes or as its processes start."""
 
 
+@pytest.mark.parametrize("when", ["publishes", "starts"])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "stopped"])
-def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+def test_an_interrupt_of_several_processes_leaves_no_half_file(
+    tmp_path: Path, sent: signal.Signals, code: int, when: str
+) -> None:
     """While one day is about to be published, other processes make the next."""
     arguments = [
         "--start",
@@ -165,7 +181,7 @@ def test_an_interrupt_of_several_processes_leaves_no_half_file(tmp_path: Path, s
         "--format",
         "jsonl",
     ]
-    command = [sys.executable, "-c", INTERRUPTED, str(int(sent)), "--lake", tmp_path.as_uri(), *arguments]
+    command = [sys.executable, "-c", INTERRUPTED, str(int(sent)), when, "--lake", tmp_path.as_uri(), *arguments]
     done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, timeout=120)
     assert done.returncode == code, done.stderr
     assert "Nothing half-done was published" in done.stderr

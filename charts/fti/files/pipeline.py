@@ -76,10 +76,19 @@ class Airflow:
         for name, task in shown.items():
             if task["state"] == "failed":
                 path = f"dags/{dag}/dagRuns/{run}/taskInstances/{name}/logs/{task['try_number']}"
-                lines = [entry["event"] for entry in self.api("GET", path)["content"]]
-                print(*(f"    {line}" for line in lines[-5:]), sep="\n", flush=True)
+                print(*(f"    {line}" for line in self._whole_log(path)[-5:]), sep="\n", flush=True)
         print(f"{dag}: {state} after {time.monotonic() - began:.0f} s", flush=True)
         return state == "success"
+
+    def _whole_log(self, path: str) -> list[str]:
+        """Of a try that has ended: Airflow stores its last lines a moment later, so it is read until it grows no more."""
+        lines: list[str] = []
+        for _ in range(10):
+            before, lines = lines, [entry["event"] for entry in self.api("GET", path)["content"]]
+            if lines and lines == before:
+                break
+            time.sleep(2)
+        return lines
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         return self.ask(method, f"/api/v2/{path}", body)
