@@ -37,7 +37,7 @@ VOUCHING = PRODUCTS[-1]
 ROWS_PER_SHARE = 500_000
 """Bronze rows that a task reads. It holds few of them at a time."""
 ROWS_PER_TASK = 400_000
-"""Transactions whose cards one task owns: it holds them."""
+"""Rows of transactions and cards that one task owns: it holds them."""
 TILES_PER_TASK = IDS_PER_TASK = 2_000_000
 FEW_IDS = 0.25
 """Share of the ids up to which it pays to leave out the others before any is moved."""
@@ -183,10 +183,12 @@ def _make(
         history(plan.bronze, d.bronze, block, plan.known_until) for d in (TRANSACTIONS, CARDS, CHARGEBACKS)
     )
     reports = first_reports(context.lake, _files(chargebacks))
-    # Owners by the number of rows alone, so that files come out the same on every machine.
-    task = MakeProducts(place, targets, DUPLICATES, _owners(lines, ROWS_PER_TASK, 2), _owners(lines, TILES_PER_TASK))
+    # Owners by the number of rows alone, so that files come out the same on every machine. Rows of cards are held, too:
+    # on the day of a snapshot they are more than the transactions.
+    rows = [*lines, *cards]
+    task = MakeProducts(place, targets, DUPLICATES, _owners(rows, ROWS_PER_TASK, 2), _owners(rows, TILES_PER_TASK))
     known = spark.broadcast(reports)
-    files = shares([*lines, *cards], ROWS_PER_SHARE)
+    files = shares(rows, ROWS_PER_SHARE)
     parts = _exchange(spark, files, lambda share: task.spread(known.value, share), task.make, task.owners)
     context.log.info("computed", event_dates=len(block), files=len(parts))
     return parts

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 import feast_fast
-from feast_fast.absent import sweep
+from feast_fast.absent import Entity, Keys, sweep
 from feast_fast.layout import Layout
 from jobs.common.cli import JobContext, job_command
 from jobs.common.digest import combine
@@ -137,9 +137,9 @@ def _remove_vanished(store: Any, client: redis.Redis, lake: Lake, state: State) 
     by_key: dict[str, list[Product]] = defaultdict(list)
     for product in ONLINE_PRODUCTS:
         by_key[product.key].append(product)
-    removed = 0
+    entities = []
     for join_key, products in by_key.items():
-        live: dict[str, set[bytes]] = {}
+        live: dict[str, Keys] = {}
         fields: dict[str, list[bytes]] = {}
         for product in products:
             layout = layout_of(store.get_feature_view(product.name), store.config)
@@ -147,19 +147,19 @@ def _remove_vanished(store: Any, client: redis.Redis, lake: Lake, state: State) 
             # Views of one entity mostly have the same keys, which are many.
             live[product.name] = next((others for others in live.values() if others == keys), keys)
             fields[product.name] = [layout.stamp_field, *(column.field for column in layout.features)]
-        swept = sweep(client, store.config.project, [join_key], live, fields)
-        removed += swept.removed
-        for name, count in swept.kept.items():
-            if count != state.manifests[name].rows:
-                raise JobError(
-                    f"{name} has {count} keys online and {state.manifests[name].rows} rows in silver of {state.day}. Does Redis evict keys (maxmemory-policy), or does another job write to it?"
-                )
-    return removed
+        entities.append(Entity([join_key], live, fields))
+    swept = sweep(client, store.config.project, entities)
+    for name, count in swept.kept.items():
+        if count != state.manifests[name].rows:
+            raise JobError(
+                f"{name} has {count} keys online and {state.manifests[name].rows} rows in silver of {state.day}. Does Redis evict keys (maxmemory-policy), or does another job write to it?"
+            )
+    return swept.removed
 
 
-def _live_keys(layout: Layout, lake: Lake, product: Product, state: State) -> set[bytes]:
+def _live_keys(layout: Layout, lake: Lake, product: Product, state: State) -> Keys:
     batches = read_partitions(lake, product, [state.day]).to_batches(columns=[product.key])
-    return {key for batch in batches for key in layout.keys(batch).to_pylist()}
+    return Keys(layout.keys(batch) for batch in batches)
 
 
 def _compare_sample(store: Any, lake: Lake, state: State) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.common.digest import Digest
+from jobs.common.digest import Digest, hash_values
 from jobs.common.lake import Lake
 from jobs.common.products import Product
 from jobs.online.reader import OnlineReader, Status
@@ -46,11 +46,13 @@ class ReadBack:
 
 
 def sample_keys(lake: Lake, product: Product, state: State, limit: int) -> list[Any]:
-    """All keys of a state, or so many of them that look random and are the same in every run."""
-    keys = read_partitions(lake, product, [state.day]).to_table(columns=[product.key]).column(0).to_pylist()
-    if len(keys) > limit:
-        keys.sort(key=lambda key: blake2b(str(key).encode(), digest_size=8).digest())
-    return sorted(keys[:limit])
+    """All keys of a state, or so many of them that look random and are the same in every run: those of the lowest hashes."""
+    kept = pa.array([], product.schema.field(product.key).type)
+    for batch in read_partitions(lake, product, [state.day]).to_batches(columns=[product.key]):
+        kept = pa.concat_arrays([kept, batch.column(0)])
+        if len(kept) > limit:
+            kept = kept.take(pa.array(np.argpartition(hash_values(kept), limit)[:limit]))
+    return sorted(kept.to_pylist())
 
 
 def read_back(reader: OnlineReader, lake: Lake, product: Product, state: State, keys: Sequence[Any]) -> ReadBack:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feast_fast import write
-from feast_fast.absent import sweep
+from feast_fast.absent import Entity, Keys, sweep
 from feast_fast.views import layout_of
 from feast_fast.write import Rules, Writer
 from tests.feast_fast.conftest import NOON, hashes, view_of, write_stock
@@ -227,15 +227,31 @@ def test_what_left_the_source_is_removed(client: redis.Redis, redis_url: str) ->
     client.hset(foreign, "f", "v")
     other = layout_of(OTHER, CONFIG)
     live = {
-        "v": set(LAYOUT.keys(rows(("a", 0, NOON)).to_batches()[0]).to_pylist()),
-        "w": set(LAYOUT.keys(rows(("a", 0, NOON), ("b", 0, NOON)).to_batches()[0]).to_pylist()),
+        "v": Keys([LAYOUT.keys(rows(("a", 0, NOON)).to_batches()[0])]),
+        "w": Keys(LAYOUT.keys(batch) for batch in rows(("a", 0, NOON), ("b", 0, NOON)).to_batches(max_chunksize=1)),
     }
     fields = {at.view: [at.stamp_field, *(column.field for column in at.features)] for at in (LAYOUT, other)}
-    swept = sweep(client, "lab", ["card"], live, fields)
+    swept = sweep(client, "lab", [Entity(["card"], live, fields)])
     assert (swept.kept, swept.removed) == ({"v": 1, "w": 2}, 2)
     assert client.exists(foreign)
     assert [value(client, card) for card in "abc"] == [1, None, None]
     assert client.dbsize() == 3
+
+
+def test_a_sweep_of_more_keys_than_a_scan_brings_at_once(client: redis.Redis) -> None:
+    """Scanned while keys go, a key may come twice and is counted once."""
+    there = rows(*((f"card {number}", number, NOON) for number in range(7_000)))
+    load(client, there, chunk=1_000)
+    fields = {LAYOUT.view: [LAYOUT.stamp_field, FIELD]}
+    stays = rows(*((f"card {number}", number, NOON) for number in range(1_000, 9_000)))  # 2,000 were never loaded
+    live = {LAYOUT.view: Keys(map(LAYOUT.keys, stays.to_batches(max_chunksize=999)))}
+    swept = sweep(client, "lab", [Entity(["card"], live, fields)])
+    assert (swept.kept, swept.removed) == ({LAYOUT.view: 6_000}, 1_000)
+    assert client.dbsize() == 6_000
+    assert [value(client, f"card {number}") for number in (0, 999, 1_000, 6_999)] == [None, None, 1_000, 6_999]
+    nothing: dict[str, Keys] = {LAYOUT.view: Keys([])}
+    assert sweep(client, "lab", [Entity(["card"], nothing, fields)]).removed == 6_000
+    assert client.dbsize() == 0
 
 
 def test_an_error_within_the_batches_is_the_caller_s(client: redis.Redis) -> None:
