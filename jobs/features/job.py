@@ -15,7 +15,7 @@ from jobs.common.cli import JobContext
 from jobs.common.contract import CARDS, CHARGEBACKS, TRANSACTIONS
 from jobs.common.digest import combine
 from jobs.common.lake import Manifest, event_partition, ingest_partition, partition_day, require
-from jobs.common.products import HISTORY, PRODUCTS, TX_FEATURES
+from jobs.common.products import PRODUCTS, TX_FEATURES
 from jobs.common.version import code_version
 from jobs.common.workplace import Workplace
 from jobs.features.arrow import EPOCH, Targets, midnight_us
@@ -23,7 +23,7 @@ from jobs.features.bronze import BronzeFile, first_reports, ids, shares
 from jobs.features.duplicates import id_hashes
 from jobs.features.exchange import Piece
 from jobs.features.parts import Part, gathered
-from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, stale, target
+from jobs.features.plan import BronzeDay, Target, blocks, candidates, history, is_judged_against, stale, target
 from jobs.features.tasks import FindDuplicates, MakeProducts
 
 if TYPE_CHECKING:  # importing Spark costs seconds, and an unchanged lake needs none of it
@@ -117,13 +117,9 @@ def _ids_before(day: date, bronze: Iterable[BronzeDay], version: str) -> str:
     ids = [
         (b.day.isoformat(), b.digest)
         for b in bronze
-        if b.dataset == TRANSACTIONS.bronze and _is_judged_against(b.day, day)
+        if b.dataset == TRANSACTIONS.bronze and is_judged_against(b.day, day)
     ]
     return combine([("code", version), *ids])
-
-
-def _is_judged_against(earlier: date, day: date) -> bool:
-    return day - HISTORY <= earlier <= day
 
 
 def _duplicates_of(context: JobContext) -> int:
@@ -157,7 +153,7 @@ def _decide_duplicates(context: JobContext, plan: Plan, spark: SparkContext, pla
     lines = [
         b
         for b in plan.bronze
-        if b.dataset == TRANSACTIONS.bronze and any(_is_judged_against(b.day, day) for day in plan.undecided)
+        if b.dataset == TRANSACTIONS.bronze and any(is_judged_against(b.day, day) for day in plan.undecided)
     ]
     wanted = tuple(sorted((day - EPOCH).days for day in plan.undecided))
     task = FindDuplicates(place, DUPLICATES, wanted, _owners(lines, IDS_PER_TASK))

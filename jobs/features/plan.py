@@ -96,11 +96,32 @@ def blocks(targets: Iterable[Target]) -> Iterator[list[Target]]:
 
 
 def target(event_date: date, bronze: Iterable[BronzeDay], code_version: str) -> Target:
-    """The event date with the fingerprint of its inputs."""
-    inputs = sorted((b.dataset, b.day.isoformat(), b.digest) for b in bronze if _counts(b, event_date))
+    """The event date with the fingerprint of its inputs.
+
+    Among them are the partitions that tell which lines of the others are repeats, whatever their own dates.
+    """
+    bronze = list(bronze)
+    counted = [b for b in bronze if _counts(b, event_date)]
+    lines = sorted(b.day for b in counted if b.dataset == TRANSACTIONS.bronze)
+    inputs = sorted(
+        (b.dataset, b.day.isoformat(), b.digest)
+        for b in bronze
+        if _counts(b, event_date) or (b.dataset == TRANSACTIONS.bronze and _judges_one_of(b.day, lines))
+    )
     newest = max((date.fromisoformat(day) for _, day, _ in inputs), default=event_date)
     fingerprint = hashlib.sha256(json.dumps([code_version, inputs]).encode()).hexdigest()
     return Target(event_date, fingerprint, max(newest, event_date) + ONE_DAY)
+
+
+def is_judged_against(earlier: date, day: date) -> bool:
+    """Whether a line of an ingest day is a repeat where an earlier ingest day, or the day itself, has its id."""
+    return day - HISTORY <= earlier <= day
+
+
+def _judges_one_of(earlier: date, days: Sequence[date]) -> bool:
+    """Whether one of some ascending ingest days is judged against a day."""
+    at = bisect_left(days, earlier)
+    return at < len(days) and is_judged_against(earlier, days[at])
 
 
 def _counts(bronze: BronzeDay, event_date: date) -> bool:

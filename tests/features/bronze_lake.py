@@ -227,11 +227,13 @@ def awkward_cards(first: date, last: date, seed: int = 11) -> Data:
 
 
 def _repeat_some(data: Data, rng: random.Random, first: date, last: date) -> None:
-    """Lands some lines again on a later day, a few with other content: the earlier content must stand."""
+    """Lands some lines again on a later day, some with other content or an earlier time: the earlier line must stand."""
     for day in days_of(first, last):
         for row in list(data.transactions.get(day, [])):
             if rng.random() < 0.02:
                 again = min(day + timedelta(days=rng.choice([1, 2, 5])), last)
                 if again > day and all(r["transaction_id"] != row["transaction_id"] for r in data.transactions[again]):
-                    changed = {"amount_cents": 77, "card_id": "c000"} if rng.random() < 0.5 else {}
+                    earlier = row["event_time"] - timedelta(days=rng.choice([1, 2]))
+                    moved = {"event_time": earlier} if earlier.date() >= first else {}
+                    changed = rng.choice([{}, {"amount_cents": 77, "card_id": "c000"}, moved])
                     data.transactions[again].append({**row, **changed})

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_day_by_day_in_any_order_equals_one_range(data: Data, make_lake: MakeLak
     for day in days:
         run(lake, day, day + timedelta(days=1))
     assert digests(lake) == digests(undisturbed)
+
+
+def test_a_line_that_lands_after_its_repeat_takes_an_earlier_date_back(
+    data: Data, make_lake: MakeLake, tmp_path: Path
+) -> None:
+    """The repeat has an earlier time than anything of the day of which it is a repeat."""
+    late_day = LAST - timedelta(days=1)
+    moved = Data(cards=data.cards, chargebacks=data.chargebacks)
+    for day, rows in data.transactions.items():
+        moved.transactions[day] = [row for row in rows if row["event_time"].date() == day]
+    ids = Counter(row["transaction_id"] for rows in moved.transactions.values() for row in rows)
+    line = next(row for row in moved.transactions[late_day] if ids[row["transaction_id"]] == 1)
+    moved.transactions[LAST].append({**line, "event_time": line["event_time"] - timedelta(days=1)})
+    in_order, lake = make_lake(moved), Lake.open(tmp_path.as_uri(), SETTINGS)
+    run(in_order)
+    moved.write(lake, [day for day in days_of(FIRST, END) if day != late_day])
+    run(lake, LAST, END)
+    moved.write(lake, [late_day])
+    run(lake)
+    assert digests(lake) == digests(in_order)
 
 
 def test_shuffled_bronze_rows_give_the_same_digests(data: Data, make_lake: MakeLake, undisturbed: Lake) -> None:
