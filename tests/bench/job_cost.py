@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LOOKED_AT = Path("/proc/self/smaps_rollup")
+NEEDS_LINUX = "The benches read CPU and memory from /proc: they need Linux, such as WSL or a container."
 TICKS = os.sysconf("SC_CLK_TCK")
 INTERVAL = 0.1
 
@@ -93,6 +95,8 @@ def _entries(folder: str) -> list[Path]:
 
 
 if __name__ == "__main__":
+    if not LOOKED_AT.exists():
+        sys.exit(NEEDS_LINUX)
     spent = cost(sys.argv[1:])
     print(
         f"wall {spent.wall:.1f} s, cpu {spent.cpu:.1f} s, peak memory {spent.peak_mib:.0f} MiB",

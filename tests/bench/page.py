@@ -57,6 +57,8 @@ make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size or some; the
 make bench-quick                             # three minutes; fails where a ratio is below its floor
 ```
 
+They need Linux, such as WSL or a container: CPU and memory are read from `/proc`.
+
 How it works, and how to add a side: [`tests/bench/`](../tests/bench/README.md)."""
 
 
