@@ -54,6 +54,7 @@ def _case(width: int, connections: int, cards: int, seconds: int, with_defaults:
         Line(OURS, BEST, "p50_ms"),
         Line(OURS, FLOOR, "p99_ms"),
         Line(OURS, FLOOR, "requests_per_s"),
+        Line(OURS, FLOOR, "peak_mib"),
     ]
     if with_defaults:
         lines += [Line(OURS, DEFAULTS, "p99_ms"), Line(OURS, DEFAULTS, "requests_per_s")]

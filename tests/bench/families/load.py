@@ -46,6 +46,7 @@ def _first_load(cards: int, quick: bool) -> Case:
             *([Line("plug-in, owner", "redis-py")] if "redis-py" in peers else []),
             Line("plug-in, owner", "redis-cli", target=1 / 0.6 if at_200k else None),
             Line("plug-in", "redis-cli"),
+            Line("plug-in", "redis-cli", "cpu"),
         ]
     return Case(
         "load",
