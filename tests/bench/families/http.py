@@ -22,7 +22,7 @@ from jobs.common.products import CARD_DAILY
 from tests.bench import feast_stores, lake_data, ours
 from tests.bench.comparison import Line
 from tests.bench.harness import Case
-from tests.bench.job_cost import cpu_seconds, pss_mib, tree
+from tests.bench.job_cost import Watch
 from tests.bench.servers import free_port, tool
 from tests.bench.side import ROOT, CannotRunError, Measured, Side, Work
 
@@ -107,7 +107,7 @@ def prepare(work: Work) -> None:
 
 
 class _Server(Side):
-    """Starts a server; a run is wrk's load on it. CPU and memory are the server's."""
+    """Starts a server; a run is wrk's load on it. CPU and memory are those of the server and its workers meanwhile."""
 
     path = "/get-online-features"
 
@@ -163,11 +163,16 @@ class _Server(Side):
         lua = Path(__file__).parents[1] / "latency.lua"
         command = [tool("wrk"), "-t1", f"-c{options['connections']}", f"-d{options['seconds']}s", "-s", str(lua)]
         command.append(f"http://127.0.0.1:{self.port}{self.path}")
-        cpu, began = self._cpu(), time.monotonic()
-        output = subprocess.run(command, env={**os.environ, **said}, capture_output=True, text=True, check=True).stdout
-        wall, cpu = time.monotonic() - began, self._cpu() - cpu
+        watch, began = Watch(self.process.pid, memory_every=1.0), time.monotonic()
+        try:
+            output = subprocess.run(
+                command, env={**os.environ, **said}, capture_output=True, text=True, check=True
+            ).stdout
+            wall = time.monotonic() - began
+        finally:
+            watch.stop()
         figures = json.loads(output.strip().splitlines()[-1])
-        return Measured(wall, cpu, sum(map(pss_mib, tree(self.process.pid))), int(figures["requests"]), figures)
+        return Measured(wall, watch.cpu, watch.peak_mib, int(figures["requests"]), figures)
 
     def outcome(self) -> Any:
         answers = self.ask([f"c{number:012x}" for number in range(0, self.work.size, max(1, self.work.size // 50))])
@@ -181,9 +186,6 @@ class _Server(Side):
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-    def _cpu(self) -> float:
-        return sum(dict(map(cpu_seconds, tree(self.process.pid))).values())
 
 
 def _plain(value: Any) -> Any:
