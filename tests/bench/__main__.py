@@ -55,7 +55,7 @@ def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smo
                 done.cases.append(result)
                 _say_ratios(done, result)
                 if not quick:  # after every case: a family may take an hour
-                    known[name] = old.with_sizes(done, size)
+                    known[name] = old.with_sizes(done)
                     results.write(known)
                     page.PAGE.write_text(page.text(known), encoding="utf-8")
             bad += _problems(done, quick)

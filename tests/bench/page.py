@@ -73,8 +73,8 @@ def text(families: Mapping[str, Family]) -> str:
                 "> **A smoke run.** Some tables below come of runs on tiny data or a busy machine that show that the "
                 "harness works; their figures mean nothing. They say so."
             )
-        parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere in this run.")]
-        parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None in this run.")]
+        parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere.")]
+        parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None.")]
         if failed := [
             f"- {case.title}, {side}: {why}" for case in _cases(families) for side, why in case.failed.items()
         ]:
@@ -128,7 +128,11 @@ def _sides(case: CaseResult) -> str:
     extras = [name for name in EXTRAS if any(name in run.more for run in case.runs)]
     rows = []
     for side in sorted(case.sides):
-        figures = [median_of(case.runs, case.name, side, name) for name in ("wall", "cpu", "peak_mib", *extras)]
+        wrong = case.not_measured.get(side, ())
+        figures = [
+            None if name in wrong else median_of(case.runs, case.name, side, name)
+            for name in ("wall", "cpu", "peak_mib", *extras)
+        ]
         rows.append([side, _rows_of(case, side), *(_number(figure) for figure in figures)])
     return _table(["side", "rows", "time, s", "CPU, s", "memory, MiB", *(EXTRAS[name] for name in extras)], rows)
 

@@ -61,7 +61,8 @@ def _case(width: int, connections: int, cards: int, seconds: int, with_defaults:
     return Case(
         "http",
         f"http-{width}-c{connections}",
-        f"{width} card{'s' if width > 1 else ''} a request, {connections} connection{'s' if connections > 1 else ''}",
+        f"{width} card{'s' if width > 1 else ''} a request, {connections} connection{'s' if connections > 1 else ''}"
+        + _of(cards),
         cards,
         _sides(DEFAULTS) if with_defaults else _sides(),
         tuple(lines),
@@ -79,7 +80,7 @@ def _drift(cards: int) -> Case:
     return Case(
         "http",
         "http-drift",
-        f"{DRIFT_ROUNDS} minutes of load: 1 card, 8 connections",
+        f"{DRIFT_ROUNDS} minutes of load: 1 card, 8 connections{_of(cards)}",
         cards,
         {name: place for name, place in _sides().items() if name != FLOOR},
         (Line(OURS, BEST, "p99_ms"), Line(OURS, BEST, "requests_per_s")),
@@ -90,6 +91,11 @@ def _drift(cards: int) -> Case:
         options=options,
         pairs=DRIFT_ROUNDS,
     )
+
+
+def _of(cards: int) -> str:
+    """Tables of other numbers of cards have other titles."""
+    return "" if cards == CARDS else f", of {cards:,}"
 
 
 def _sides(*more: str) -> dict[str, str]:
