@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from tests.bench import page, results
+from tests.bench import job_cost, page, results
 from tests.bench.comparison import MIN_PAIRS, Line, Ratio
 from tests.bench.facts import facts
 from tests.bench.families.generate import BENCH_PYTHON
@@ -40,6 +40,8 @@ QUICK = ("load", "read", "generate", "http")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keeps the made-up data there.")
 def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smoke: bool, data: Path | None) -> None:
     """Compares this project with what people use, side by side."""
+    if not job_cost.LOOKED_AT.exists():
+        raise click.ClickException(job_cost.NEEDS_LINUX)
     if size and not family:
         raise click.UsageError("A size means rows in one family and cards in another: name the family, FAMILY=load.")
     chosen = [family] if family else QUICK if quick else FAMILIES
@@ -53,18 +55,19 @@ def main(family: str | None, pairs: int, size: tuple[int, ...], quick: bool, smo
                 done.cases.append(result)
                 _say_ratios(done, result)
                 if not quick:  # after every case: a family may take an hour
-                    known[name] = old.with_sizes(done, size)
+                    known[name] = old.with_sizes(done)
                     results.write(known)
                     page.PAGE.write_text(page.text(known), encoding="utf-8")
             bad += _problems(done, quick)
     finally:
         if not data:
             shutil.rmtree(root, ignore_errors=True)
-    if not quick:
-        _draw()
     for problem in bad:
         print(f"FAILED {problem}", file=sys.stderr)
-    sys.exit(1 if bad else 0)
+    undrawn = "" if quick else _draw()
+    if undrawn:
+        print(undrawn, file=sys.stderr)
+    sys.exit(1 if bad or undrawn else 0)
 
 
 def _run(
@@ -104,11 +107,15 @@ def _words(line: Line, value: Ratio | None) -> str:
     return f"{what}: {value.median:.3g} times better ({value.low:.3g} to {value.high:.3g}, {len(value.values)} rounds)"
 
 
-def _draw() -> None:
-    if BENCH_PYTHON.exists():
-        subprocess.run([BENCH_PYTHON, "-m", "tests.bench.plots"], cwd=ROOT, check=True)
-    else:
-        print("No pictures: matplotlib is in .bench-venv, which `make bench` makes.", file=sys.stderr)
+def _draw() -> str:
+    """Draws the pictures; a sentence where that fails."""
+    if not BENCH_PYTHON.exists():
+        return "No pictures: matplotlib is in .bench-venv, which `make bench` makes."
+    done = subprocess.run([BENCH_PYTHON, "-m", "tests.bench.plots"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    if not done.returncode:
+        return ""
+    said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    return f"No pictures, the rows are written: {said[0]}; `.bench-venv/bin/python -m tests.bench.plots` draws them."
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ TITLES = {
     "generate": "Generate: made-up transactions",
     "bronze": "Bronze: landed lines checked and typed",
     "features": "Features: all products, all columns",
-    "whole": "Whole: a day's file lands, its features are served",
+    "whole": "Whole: a day's file lands, its features are in Redis",
 }
 METRICS = {
     "wall": "time",
@@ -29,9 +29,11 @@ METRICS = {
     "requests_per_s": "requests a second",
     "load_s": "time of the load",
 }
-_SECONDS = {"redis_cpu": "Redis CPU, s", "bronze_s": "bronze, s", "features_s": "features, s", "load_s": "load, s"}
+_STAGES = ("bronze", "features", "load")
 EXTRAS = {
-    **_SECONDS,
+    "redis_cpu": "Redis CPU, s",
+    **{f"{stage}_s": f"{stage}, s" for stage in _STAGES},
+    **{f"{stage}_mib": f"{stage}, MiB" for stage in _STAGES},
     "p50_ms": "p50, ms",
     "p99_ms": "p99, ms",
     "p99.9_ms": "p99.9, ms",
@@ -42,20 +44,28 @@ _HEAD = """<!-- Written by `make bench`, or from docs/benchmarks/results.json by
 
 # Benchmarks
 
-What this project is faster than, and what is faster than it. All sides of a table did the same work on the same data on
-one machine, in one run of `make bench`: each in a process of its own, in turns, every second round in the opposite order.
-A ratio says how many times better ours is than the peer in the same round; below 1, the peer is ahead. The median of the
-rounds stands first, the lowest and the highest in brackets. Before the first round counts, what the sides made is compared: where it
-differs, there is no table.
+What this project is faster than, and what is faster than it. All sides of a table worked on the same data on one machine,
+in one run of `make bench`: each in a process of its own, in turns, every second round in the opposite order. The tables are
+of several runs: above those of one stand its time and its commit. A ratio says how many times better ours is than the peer
+in the same round; below 1, the peer is ahead. The median of the rounds stands first, the lowest and the highest in brackets.
+A peer with the name of a table in brackets ran in that table: before or after ours in the same run, not in turns with it.
+After the first round, what the sides made is compared: where it differs, there is no table. A table in which nothing is
+compared says so.
 
-CPU is that of a side's whole process tree, Redis apart; memory is the tree's peak. "Beyond Spark's start" takes off what Spark with the
-jobs' settings costs before it does anything. Every run of every side is a row of [results.json](benchmarks/results.json).
+CPU is that of a side's whole process tree, Redis apart. Memory is a peak: of a command and of a server that of the whole
+tree, pages that processes share counted once, looked at ten times a second, a server's once a second; of a side that is
+called in process (load and read, but for redis-cli) that of the bench's process in which it ran, with all its imports.
+"Beyond Spark's start" takes off what Spark with the jobs' settings costs before it does anything. Every run of every side
+is a row of [results.json](benchmarks/results.json).
 
 ```bash
 make bench                                   # everything, hours
-make bench FAMILY=load SIZE=200000 PAIRS=5   # one family, one size or some; the page keeps its others
+make bench FAMILY=load                       # one family: all its tables are replaced, the other families' stay
+make bench FAMILY=load SIZE=200000 PAIRS=5   # one size of it, or some: its tables of other sizes stay, too
 make bench-quick                             # three minutes; fails where a ratio is below its floor
 ```
+
+They need Linux, such as WSL or a container: CPU and memory are read from `/proc`.
 
 How it works, and how to add a side: [`tests/bench/`](../tests/bench/README.md)."""
 
@@ -71,8 +81,8 @@ def text(families: Mapping[str, Family]) -> str:
                 "> **A smoke run.** Some tables below come of runs on tiny data or a busy machine that show that the "
                 "harness works; their figures mean nothing. They say so."
             )
-        parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere in this run.")]
-        parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None in this run.")]
+        parts += ["## Where we lose", _verdicts(families, _is_lost, "Nowhere.")]
+        parts += ["## Targets that are missed", _verdicts(families, _is_missed, "None.")]
         if failed := [
             f"- {case.title}, {side}: {why}" for case in _cases(families) for side, why in case.failed.items()
         ]:
@@ -126,7 +136,11 @@ def _sides(case: CaseResult) -> str:
     extras = [name for name in EXTRAS if any(name in run.more for run in case.runs)]
     rows = []
     for side in sorted(case.sides):
-        figures = [median_of(case.runs, case.name, side, name) for name in ("wall", "cpu", "peak_mib", *extras)]
+        wrong = case.not_measured.get(side, ())
+        figures = [
+            None if name in wrong else median_of(case.runs, case.name, side, name)
+            for name in ("wall", "cpu", "peak_mib", *extras)
+        ]
         rows.append([side, _rows_of(case, side), *(_number(figure) for figure in figures)])
     return _table(["side", "rows", "time, s", "CPU, s", "memory, MiB", *(EXTRAS[name] for name in extras)], rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ class CaseResult:
         size: the case's, by which a run of some sizes knows what it replaces.
         facts: the machine, the versions and the moment, see ``facts.facts``; equal in all cases of one run.
         failed: the sentences of the sides that could not run.
+        not_measured: side → metrics that its runs hold and that mean nothing, since the harness of that time measured
+            them wrongly; the page leaves them out.
     """
 
     family: str
@@ -34,6 +36,7 @@ class CaseResult:
     lines: tuple[Line, ...]
     runs: tuple[Run, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
+    not_measured: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, case: Case, facts: dict[str, Any], outcome: Outcome) -> CaseResult:
@@ -68,10 +71,20 @@ class Family:
         return any(case.facts.get("smoke") for case in self.cases)
 
     def ratios(self) -> list[tuple[CaseResult, Line, Ratio | None]]:
-        return [(case, line, ratio(self.runs, case.name, line)) for case in self.cases for line in case.lines]
+        return [
+            (case, line, ratio(self._runs_for(case, line), case.name, line))
+            for case in self.cases
+            for line in case.lines
+        ]
 
-    def with_sizes(self, made: Family, sizes: Container[int]) -> Family:
-        """The cases of some sizes replaced by what was made, none of the others touched."""
+    def _runs_for(self, case: CaseResult, line: Line) -> list[Run]:
+        """Cases of two sizes may have one name: a peer of another case is one of the same size."""
+        peers = [c for c in self.cases if c is not case and (c.name, c.size) == (line.case_of_peer, case.size)]
+        return [run for c in [case, *peers] for run in c.runs]
+
+    def with_sizes(self, made: Family) -> Family:
+        """The cases of the sizes that were made replaced, none of the others touched."""
+        sizes = {case.size for case in made.cases}
         kept = [case for case in self.cases if case.size not in sizes]
         return Family(sorted([*kept, *made.cases], key=lambda case: case.size))
 

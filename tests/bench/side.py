@@ -91,22 +91,24 @@ class Side:
 
 
 class CommandSide(Side):
-    """A side that is a command, its start included."""
+    """A side that is a command, its start included; ``input`` is the file that it reads from its standard input, if any."""
 
     env: Mapping[str, str] = {}
+    input: Path | None = None
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError
 
     def measure(self) -> Measured:
-        log = self.work.scratch / "log"
-        spent = cost(self.command(), {**os.environ, "PYTHONPATH": str(ROOT), **self.env}, log)
+        log, server = self.work.scratch / "log", _redis_cpu(self.work.redis_url)
+        spent = cost(self.command(), {**os.environ, "PYTHONPATH": str(ROOT), **self.env}, log, self.input)
         if spent.exit_code:
             said = [line for line in spent.said.splitlines() if line.strip()] or ["it said nothing"]
             cause = next((line for line in reversed(said) if "error" in line.lower()), said[-1])
             call = " ".join(self.command()[1:3])
             raise CannotRunError(f"{call} ended with exit code {spent.exit_code}: {cause.strip()[:300]}")
-        return Measured(spent.wall, spent.cpu, spent.peak_mib, self.rows)
+        more = {"redis_cpu": _redis_cpu(self.work.redis_url) - server} if self.work.redis_url else {}
+        return Measured(spent.wall, spent.cpu, spent.peak_mib, self.rows, more)
 
 
 def _cpu() -> float:

@@ -99,7 +99,7 @@ def sized(name: str, size: int, **facts: str) -> CaseResult:
 def test_a_run_of_some_sizes_replaces_those_alone_and_the_page_says_which_is_of_which_run() -> None:
     old = Family([sized("a", 1, when="Monday"), sized("b", 10, when="Monday"), sized("c", 10, when="Monday")])
     new = Family([sized("b", 10, when="Tuesday"), sized("d", 5, when="Tuesday")])
-    family = old.with_sizes(new, (10, 5))
+    family = old.with_sizes(new)
     assert [(case.name, case.facts["when"]) for case in family.cases] == [
         ("a", "Monday"),
         ("d", "Tuesday"),
@@ -109,6 +109,27 @@ def test_a_run_of_some_sizes_replaces_those_alone_and_the_page_says_which_is_of_
     assert [part.split(",")[0] for part in parts[1:]] == ["Monday", "Tuesday"]
     assert ["Case a" in part for part in parts[1:]] == [True, False]
     assert ["Case d" in part and "Case b" in part for part in parts[1:]] == [False, True]
+
+
+def test_cases_of_one_name_and_two_sizes_do_not_share_runs() -> None:
+    lines = (Line("ours", "peer"), Line("ours", "peer", case_of_peer="d"))
+
+    def of(name: str, size: int, wall: float) -> CaseResult:
+        runs = (run("ours", 0, 1, case=name), run("peer", 0, wall, case=name))
+        return replace(sized(name, size), lines=lines if name == "c" else (), runs=runs)
+
+    ratios = Family([of("c", 1, 3), of("d", 1, 5), of("c", 10, 4), of("d", 10, 6)]).ratios()
+    assert [(case.size, value and value.median) for case, _, value in ratios] == [(1, 3), (1, 5), (10, 4), (10, 6)]
+
+
+def test_what_was_measured_wrongly_is_not_shown() -> None:
+    known = family()
+    (case,) = known.cases
+    wrong = replace(case, not_measured={"slow": ["cpu", "peak_mib"]})
+    before, after = (page.text({"load": Family([c])}).splitlines() for c in (case, wrong))
+    assert "| slow | 10 | 9 | 4.5 | 100 |" in before
+    assert "| slow | 10 | 9 |  |  |" in after
+    assert [line for line in after if line not in before] == ["| slow | 10 | 9 |  |  |"]
 
 
 def test_the_page_names_the_machine_of_each_run_where_there_are_two() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.bench import __main__ as bench
+from tests.bench import job_cost
 from tests.bench.__main__ import main
 from tests.bench.comparison import Line, ratio
 from tests.bench.families import generate, load, read
@@ -110,3 +112,24 @@ def test_a_size_without_a_family_is_refused() -> None:
     result = CliRunner().invoke(main, ["--size", "5"])
     assert result.exit_code == 2
     assert "name the family" in result.output
+
+
+def test_where_there_is_no_proc_it_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_cost, "LOOKED_AT", tmp_path / "smaps_rollup")
+    result = CliRunner().invoke(main, ["--quick"])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {job_cost.NEEDS_LINUX}\n"
+
+
+def test_what_failed_is_told_though_the_pictures_fail_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'Traceback' >&2\necho 'ModuleNotFoundError: matplotlib' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(bench, "BENCH_PYTHON", python)
+    monkeypatch.setattr(bench, "_run", lambda *_: iter(()))
+    monkeypatch.setattr(bench, "_problems", lambda *_: ["A case: a side: why"])
+    result = CliRunner().invoke(main, ["--family", "load"])
+    assert result.exit_code == 1
+    failed, undrawn = result.output.splitlines()
+    assert failed == "FAILED A case: a side: why"
+    assert undrawn.startswith("No pictures, the rows are written: ModuleNotFoundError: matplotlib; ")

@@ -44,6 +44,9 @@ def _case(rows: int) -> Case:
             Line("job", "DuckDB", "wall"),
             Line("job", "Polars", "cpu"),
             Line("job", "Polars", "cpu", beyond="Spark's start"),
+            Line("job", "Polars", "wall"),
+            Line("job", "DuckDB", "peak_mib"),
+            Line("job", "Polars", "peak_mib"),
         ),
         prepare,
         f"About {rows:,} transactions of {DAYS} days as `.jsonl.gz`, with the generator's broken, late and repeated lines. "

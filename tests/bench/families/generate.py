@@ -39,11 +39,12 @@ def cases(size: int | None, quick: bool) -> list[Case]:
                 Line("job", "NumPy loop", "cpu_per_row"),
                 Line("job", "Faker", "cpu_per_row", target=50, floor=10),
                 Line("job", "Python loop", "wall_per_row"),
+                Line("job", "Python loop", "peak_mib"),
             ),
             lambda work: None,
             f"{DAYS} days of `.jsonl.gz`, one process, its start included. The job also makes cards, merchants, chargebacks, "
             "fraud and the ground truth; the loops make the 14 columns of a transaction from nothing, and a hundredth (Faker) "
-            "or a twentieth of the rows, so CPU a row is compared.",
+            "or a twentieth of the rows, so CPU a row is compared, and what the sides made is not.",
             "generate",
         )
     ]

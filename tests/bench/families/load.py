@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ from tests.bench import feast_stores, ours
 from tests.bench.comparison import Line
 from tests.bench.harness import Case
 from tests.bench.servers import tool
-from tests.bench.side import Side, Work
+from tests.bench.side import CommandSide, Side, Work
 
 SIZES = (20_000, 200_000, 1_000_000)
 HERE = __name__
@@ -46,6 +46,7 @@ def _first_load(cards: int, quick: bool) -> Case:
             *([Line("plug-in, owner", "redis-py")] if "redis-py" in peers else []),
             Line("plug-in, owner", "redis-cli", target=1 / 0.6 if at_200k else None),
             Line("plug-in", "redis-cli"),
+            Line("plug-in", "redis-cli", "cpu"),
         ]
     return Case(
         "load",
@@ -165,17 +166,16 @@ class RedisPy(_Load):
                     pipe.execute()
 
 
-class RedisCli(_Load):
-    """``redis-cli --pipe`` of the same bytes."""
+class RedisCli(_Load, CommandSide):
+    """``redis-cli --pipe`` of the same bytes, its start included."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        port = ours.address(work.redis_url).rpartition(":")[2]
-        self.command = [tool("redis-cli"), "-p", port, "--pipe"]
+        self.program = tool("redis-cli")
+        self.input = work.folder / f"{feast_stores.VIEW}.resp"
 
-    def run(self) -> None:
-        with (self.work.folder / f"{feast_stores.VIEW}.resp").open("rb") as commands:
-            subprocess.run(self.command, stdin=commands, stdout=subprocess.DEVNULL, check=True)
+    def command(self) -> Sequence[str]:
+        return [self.program, "-p", ours.address(self.work.redis_url).rpartition(":")[2], "--pipe"]
 
 
 class OurViews(_Load):

@@ -28,7 +28,7 @@ def _case(width: int, cards: int, quick: bool) -> Case:
     return Case(
         "read",
         f"read-{width}",
-        f"{width} card{'s' if width > 1 else ''} a call",
+        f"{width} card{'s' if width > 1 else ''} a call" + ("" if cards == CARDS else f", of {cards:,}"),
         cards,
         {"plug-in": f"{HERE}:PlugIn", "stock": f"{HERE}:Stock", "raw HMGET": f"{HERE}:Raw"},
         (

@@ -1,4 +1,4 @@
-"""Whole: one day's file lands, and its features are served: bronze, features, load, the first read."""
+"""Whole: one day's file lands, and its features are in Redis: bronze, features, load, which reads a sample back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def prepare(work: Work) -> None:
 
 
 class Ours(CommandSide):
-    """The jobs as the pipeline calls them; seconds of each stand in ``bronze_s``, ``features_s``, ``load_s``."""
+    """The jobs as the pipeline calls them.
+
+    Seconds of each stand in ``bronze_s``, ``features_s``, ``load_s``, its peak of memory in ``bronze_mib`` and so on.
+    """
 
     @property
     def lake(self) -> str:
@@ -79,9 +82,9 @@ class Ours(CommandSide):
     def commands(self) -> Mapping[str, Sequence[str]]:
         day = (lake_data.FIRST_DAY, END)
         return {
-            "bronze_s": ours.job("bronze", self.lake, *day),
-            "features_s": ours.job("features", self.lake, *day),
-            "load_s": ours.job("materialize", self.lake, *day),
+            "bronze": ours.job("bronze", self.lake, *day),
+            "features": ours.job("features", self.lake, *day),
+            "load": ours.job("materialize", self.lake, *day),
         }
 
     def measure(self) -> Measured:
@@ -94,7 +97,7 @@ class Ours(CommandSide):
             total.wall += spent.wall
             total.cpu += spent.cpu
             total.peak_mib = max(total.peak_mib, spent.peak_mib)
-            total.more[stage] = spent.wall
+            total.more |= {f"{stage}_s": spent.wall, f"{stage}_mib": spent.peak_mib}
         return total
 
     def outcome(self) -> Any:
