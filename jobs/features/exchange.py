@@ -14,12 +14,14 @@ from jobs.common.digest import hash_values
 
 Piece = tuple[int, bytes]
 """The number of an owner, and rows for it."""
-ROWS_A_PIECE = 1 << 16
+ROWS_IN_BULK, ROWS_A_PIECE = 1 << 16, 256
+"""Rows that are cut up together, and at least for each owner: of a piece of few rows, most is its head."""
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-def in_bulk(tables: Iterable[pa.Table], rows: int = ROWS_A_PIECE) -> Iterator[pa.Table]:
+def in_bulk(tables: Iterable[pa.Table], owners: int) -> Iterator[pa.Table]:
     """Puts small tables together: a day may have few rows, and every piece has its price."""
+    rows = max(ROWS_IN_BULK, owners * ROWS_A_PIECE)
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)

@@ -59,7 +59,7 @@ class FindDuplicates:
         Args:
             sought: see ``duplicates.id_hashes``; None lets every id through.
         """
-        for table in in_bulk(among(bronze.ids(self.place.lake, files), sought)):
+        for table in in_bulk(among(bronze.ids(self.place.lake, files), sought), self.owners):
             yield from split(table, "transaction_id", self.owners)
 
     def make(self, owner: int, pieces: Iterable[Piece]) -> Iterator[Part]:
@@ -99,13 +99,16 @@ class MakeProducts:
             reports: REPORTS_SCHEMA.
         """
         lake, accounts_from = self.place.lake, self.cards
-        for versions in in_bulk(bronze.card_versions(lake, [f for f in files if f.dataset == CARDS.bronze])):
+        of_cards = [f for f in files if f.dataset == CARDS.bronze]
+        for versions in in_bulk(bronze.card_versions(lake, of_cards), self.cards):
             yield from split(versions.drop_columns("issued_us"), "card_id", self.cards)
             yield from split(bronze.issued_cards(versions), "account_id", self.others, accounts_from)
         old_accounts, old_merchants = daily.old_accounts(self.targets), daily.old_merchants(self.targets)
         merchants_from = accounts_from + self.others
         of_transactions = [f for f in files if f.dataset != CARDS.bronze]
-        for rows in in_bulk(bronze.transactions(lake, of_transactions, self.targets.span_us, self.repeated)):
+        for rows in in_bulk(
+            bronze.transactions(lake, of_transactions, self.targets.span_us, self.repeated), self.cards
+        ):
             for part in bronze.narrowed(rows, self.targets):
                 yield from split(part, "card_id", self.cards)
             accounts, merchants, categories = bronze.tiles(rows, reports)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.features import exchange
 from jobs.features.bronze import IDS_SCHEMA, shares
 from jobs.features.duplicates import among, id_hashes, repeats
 from jobs.features.exchange import in_bulk, split, unpack
@@ -21,13 +22,15 @@ SCHEMA = pa.schema({"card": pa.string(), "n": pa.int64(), "absent": pa.float64()
 
 
 @pytest.mark.parametrize("owners", [1, 2, 7, 300])
-def test_every_row_reaches_one_owner_and_a_key_has_no_two(owners: int) -> None:
+def test_every_row_reaches_one_owner_and_a_key_has_no_two(owners: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "ROWS_IN_BULK", 600)
+    monkeypatch.setattr(exchange, "ROWS_A_PIECE", 5)
     rng = random.Random(owners)
     cards = [f"card-{rng.randrange(400)}" for _ in range(3000)]
     table = pa.table({"card": cards, "n": range(len(cards))})
     pieces = defaultdict(list)
-    for part in in_bulk((table.slice(i, 250) for i in range(0, 3000, 250)), rows=600):
-        assert part.num_rows == 750
+    for part in in_bulk((table.slice(i, 250) for i in range(0, 3000, 250)), owners):
+        assert part.num_rows == (750 if owners < 300 else 1500), "more owners, more rows at once"
         for owner, piece in split(part, "card", owners, first_owner=5):
             pieces[owner].append((owner, piece))
     assert set(pieces) <= set(range(5, 5 + owners))
