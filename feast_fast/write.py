@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha1
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import hiredis
 import numpy as np
 import pyarrow as pa
 import redis
 
+from feast_fast.ahead import ahead
 from feast_fast.cells import joined, stamps
 from feast_fast.decode import timestamp
 from feast_fast.layout import Layout, hset, restore
@@ -22,7 +22,6 @@ from feast_fast.listpack import strings
 from feast_fast.resp import bulk, commands
 from feast_fast.wire import Lines, Request, check
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SET_IF_HELD = b"""\
@@ -252,16 +251,6 @@ def _replace_by_hset(keys: Any, entries: Any, ttl_seconds: int | None) -> Reques
         steps += [("EXPIRE", key, ttl_seconds)] if ttl_seconds else []
         sent.append(b"".join(map(hiredis.pack_command, (*steps, ("EXEC",)))))
     return Request(keys, pa.array(sent, pa.large_binary()), each=5 if ttl_seconds else 4)
-
-
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """Makes each item in another thread while the one before it is in use: one batch is encoded, another is sent."""
-    source, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
-        coming: Any = pool.submit(next, source, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, source, end)
-            yield item
 
 
 def may_restore(errors: Iterable[Any]) -> bool:

@@ -38,7 +38,7 @@ ROWS_PER_SHARE = 500_000
 """Bronze rows that a task reads. It holds few of them at a time."""
 ROWS_PER_TASK = 400_000
 """Rows of transactions and cards that one task owns: it holds them."""
-TILES_PER_TASK = IDS_PER_TASK = 2_000_000
+TILES_PER_TASK, IDS_PER_TASK = 1_000_000, 2_000_000
 FEW_IDS = 0.25
 """Share of the ids up to which it pays to leave out the others before any is moved."""
 SPARK = {
