@@ -49,6 +49,8 @@ class App:
     ) -> None:
         self._catalogue, self._link, self._metrics = catalogue, link, metrics
         self._batch_limit, self._as_of = batch_limit, as_of
+        self.leaving = False
+        """Whether each answer asks its caller to come by another connection next time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,6 +82,8 @@ class App:
             structlog.get_logger().exception("a request failed", path=scope["path"])
             status, body = 500, to_json({"error": "The service failed; its log says why."})
         headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        if self.leaving:
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._metrics.answered(endpoint, status, time.perf_counter() - began)

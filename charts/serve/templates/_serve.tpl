@@ -50,9 +50,10 @@ imagePullPolicy: IfNotPresent
 {{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas (%d) is more than autoscaling.maxReplicas (%d): it is the least." (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- end }}
-{{- $leaving := add .Values.shutdown.drainSeconds (divf .Values.deadlineMs 1000 | ceil | int) }}
+{{- /* Two seconds are what the service takes to close its connections: LEAVING_SECONDS. */}}
+{{- $leaving := add .Values.shutdown.drainSeconds 2 (divf .Values.deadlineMs 1000 | ceil | int) }}
 {{- if le (int64 .Values.shutdown.graceSeconds) $leaving }}
-{{- fail (printf "shutdown.graceSeconds (%d) is not more than shutdown.drainSeconds and deadlineMs together (%d s): requests would be cut off." (int64 .Values.shutdown.graceSeconds) $leaving) }}
+{{- fail (printf "shutdown.graceSeconds (%d) is not more than shutdown.drainSeconds, two seconds and deadlineMs together (%d s): requests would be cut off." (int64 .Values.shutdown.graceSeconds) $leaving) }}
 {{- end }}
 {{- $policy := .Values.networkPolicy }}
 {{- if $policy.enabled }}
