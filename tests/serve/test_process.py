@@ -76,9 +76,40 @@ def test_many_at_once_get_their_own(service: Service) -> None:
 
 def test_an_error_of_redis_is_a_503(service: Service) -> None:
     service.redis.set(entity_key("fti", "card_id", "no hash"), "text")
+    before = series(service)
     answer = service.http.get("/features/no%20hash")
     assert (answer.status_code, "WRONGTYPE" in answer.json()["error"]) == (503, True)
+    after = series(service)
+    assert after["fti_serve_redis_failures_total"] - before["fti_serve_redis_failures_total"] == 1
+    assert after["fti_serve_redis_up"] == 1, "it has answered"
     assert service.http.get("/features/card-1").status_code == 200
+
+
+def test_whether_it_is_ready_counts_as_no_request(service: Service) -> None:
+    counts = ("fti_serve_redis_failures_total", "fti_serve_redis_seconds_count")
+    before = series(service)
+    assert service.http.get("/readyz").status_code == 200
+    service.proxy.cut()
+    try:
+        assert service.http.get("/readyz").status_code == 503
+        away = series(service)
+    finally:
+        service.proxy.mend()
+    assert (before["fti_serve_redis_up"], away["fti_serve_redis_up"]) == (1, 0)
+    assert [away[name] for name in counts] == [before[name] for name in counts]
+    service.ready()
+    assert series(service)["fti_serve_redis_up"] == 1
+
+
+def test_a_request_that_breaks_off_is_no_bad_request(service: Service) -> None:
+    bad = 'fti_serve_requests_total{code="400",endpoint="/features"}'
+    before = series(service).get(bad, 0)
+    with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 0), timeout=30) as client:
+        client.sendall(b'POST /features HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"cards": ')
+        time.sleep(0.2)  # the service waits for the rest
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000) == b""
+    assert series(service).get(bad, 0) == before
 
 
 def series(service: Service) -> dict[str, float]:
@@ -221,6 +252,36 @@ def test_a_wrong_password_is_told_without_it() -> None:
         said = asyncio.run(call(f"redis://:wrong-secret@127.0.0.1:{server.port}/0"))
     assert f"Redis at 127.0.0.1:{port} cannot be used: invalid username-password pair" in said
     assert "wrong-secret" not in said
+
+
+def test_a_connection_that_opens_slower_than_the_deadline_serves_the_next_request() -> None:
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async def told(redis_port: int) -> str:
+        async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.5)
+            from_redis, to_redis = await asyncio.open_connection("127.0.0.1", redis_port)
+            await asyncio.gather(pass_on(reader, to_redis), pass_on(from_redis, writer))
+
+        async with await asyncio.start_server(slowly, "127.0.0.1", 0) as server:
+            link = RedisLink(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", 0.1)
+            try:
+                with pytest.raises(RedisUnavailable) as first:
+                    await link.ping()
+                for _ in range(100):  # each leaves at its own deadline
+                    with contextlib.suppress(RedisUnavailable):
+                        await link.ping()
+                        return str(first.value)
+                    await asyncio.sleep(0.02)
+                raise AssertionError("no connection was opened")
+            finally:
+                await link.close()
+
+    with ValkeyServer(port=free_port()) as server:
+        assert "did not answer within 100 ms" in asyncio.run(told(server.port))
 
 
 def test_a_port_that_is_taken_is_told() -> None:
