@@ -27,7 +27,8 @@ from tests.charts.umbrella import VALUES, installed
 ROOT = CHARTS.parent
 COMPOSE = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["serve"]
 DOCKERFILE = (ROOT / "images" / "serve" / "Dockerfile").read_text(encoding="utf-8")
-SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 5}}
+HALF = {"requests": {"cpu": "500m"}}
+SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 5}, "resources": HALF}
 
 
 def serve(**values: Any) -> Release:
@@ -116,9 +117,18 @@ def test_the_load_says_how_many_pods_there_are_where_that_is_wanted() -> None:
         "name": deployment["metadata"]["name"],
     }
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 5)
-    assert not serve(autoscaling={"enabled": True, "minReplicas": 1}).kind("PodDisruptionBudget")
+    alone = serve(autoscaling={"enabled": True, "minReplicas": 1}, resources=HALF)
+    assert not alone.kind("PodDisruptionBudget")
     assert "without a metrics-server" in release.notes
     assert "metrics-server" not in serve().notes
+
+
+@pytest.mark.parametrize(("cpu", "percent"), [("250m", 399), ("0.25", 1), (1, 99), ("1.5", 66), (2, 49)])
+def test_the_load_aimed_at_is_one_that_a_process_reaches(cpu: str | int, percent: int) -> None:
+    """ci/invalid.yaml has what is refused beyond."""
+    release = serve(autoscaling={"enabled": True, "cpuPercent": percent}, resources={"requests": {"cpu": cpu}})
+    (metric,) = release.one("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == percent
 
 
 def test_no_request_is_lost_when_a_pod_goes() -> None:
