@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import structlog
 from pydantic_core import from_json, to_json
@@ -27,13 +27,19 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-BODY_BYTES = 16 << 20
+BODY_BYTES, CARD_BYTES = 64 << 10, 2 << 10
+"""What a body may hold at most, and for each card that it may name. JSON takes up to some thirty times its size once it is read."""
 _JSON = b"application/json"
 _FEATURES, _CARD = "/features", "/features/"
+_METHODS = {_FEATURES: "POST", _CARD: "GET"}
 _FIELDS = {"cards", "features", "service", "request", "as_of"}
 _WORDS = ("", *(str(STATUSES[status]) for status in sorted(Status)))
 """Of a status by its number; to look an Enum up in a dict costs more than all else in a value's way."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Gone(Exception):
+    """The client has left before its request was whole; nobody hears an answer."""
 
 
 class App:
@@ -49,6 +55,9 @@ class App:
     ) -> None:
         self._catalogue, self._link, self._metrics = catalogue, link, metrics
         self._batch_limit, self._as_of = batch_limit, as_of
+        self._body_limit = BODY_BYTES + batch_limit * CARD_BYTES
+        self.leaving = False
+        """Whether each answer asks its caller to come by another connection next time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,10 +66,10 @@ class App:
         endpoint, content_type = _endpoint(scope["path"]), _JSON
         try:
             if endpoint == _FEATURES:
-                _allow(scope, "POST")
-                body = await self._features(await _body(receive))
+                _allow(scope, endpoint)
+                body = await self._features(await self._body(scope, receive))
             elif endpoint == _CARD:
-                _allow(scope, "GET")
+                _allow(scope, endpoint)
                 body = await self._card(scope)
             elif endpoint == "/healthz":
                 body = to_json({"status": "ok"})
@@ -72,6 +81,8 @@ class App:
             else:
                 raise Refusal(404, f"There is nothing at {scope['path'][:80]}; features are at {_FEATURES}.")
             status = 200
+        except _Gone:
+            return
         except Refusal as refusal:
             status, body = refusal.status, to_json({"error": str(refusal)})
         except RedisUnavailable as error:
@@ -80,6 +91,10 @@ class App:
             structlog.get_logger().exception("a request failed", path=scope["path"])
             status, body = 500, to_json({"error": "The service failed; its log says why."})
         headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        if status == 405:
+            headers.append((b"allow", _METHODS[endpoint].encode()))
+        if self.leaving:
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._metrics.answered(endpoint, status, time.perf_counter() - began)
@@ -99,8 +114,30 @@ class App:
         features = {name: {"values": answer.values[name], "statuses": column} for name, column in statuses.items()}
         return to_json({"cards": cards, "features": features}, inf_nan_mode="strings")
 
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """
+        Raises:
+            Refusal: it is too large, told before it is read where its length is given.
+            _Gone: it breaks off.
+        """
+        size = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
+        parts, read, more = [], 0, True
+        while more and max(size, read) <= self._body_limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            parts.append(message.get("body", b""))
+            read += len(parts[-1])
+            more = message.get("more_body", False)
+        if max(size, read) > self._body_limit:
+            most = f"{self._body_limit >> 10} KiB, the most for {self._batch_limit} cards"
+            raise Refusal(413, f"The body is larger than {most}.")
+        return b"".join(parts)
+
     async def _card(self, scope: Scope) -> bytes:
-        card = unquote(scope["raw_path"].decode("ascii").partition("?")[0].removeprefix(_CARD))
+        card = scope["path"].removeprefix(_CARD)
+        if "\ufffd" in card:  # what the server puts where the bytes are none
+            raise Refusal(400, "The card in the path is no UTF-8.")
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         _known(query, {"features", "service", "as_of"}, "The query")
         features = [name for part in query.get("features", ()) for name in part.split(",")]
@@ -148,17 +185,23 @@ class App:
             lookup = plan.lookup(columns)
         except Unsupported as reason:
             raise Refusal(422, f"This cannot be looked up: {reason}.") from None
-        replies = await self._ask_redis(self._link.call(lookup.packed(), lookup.count))
-        return plan.answer(lookup, replies, now_ns)
-
-    async def _ask_redis(self, call: Awaitable[Any]) -> Any:
         began = time.perf_counter()
         try:
-            replies = await call
+            replies = await self._ask_redis(self._link.call(lookup.packed(), lookup.count))
         except RedisUnavailable:
             self._metrics.redis_failed()
             raise
-        self._metrics.redis_answered(time.perf_counter() - began)
+        self._metrics.observe_redis(time.perf_counter() - began)
+        return plan.answer(lookup, replies, now_ns)
+
+    async def _ask_redis(self, call: Awaitable[Any]) -> Any:
+        """What Redis says; whether it says anything goes into the metrics."""
+        try:
+            replies = await call
+        except RedisUnavailable as error:
+            self._metrics.redis_up(error.answered)
+            raise
+        self._metrics.redis_up(True)
         return replies
 
 
@@ -169,24 +212,9 @@ def _endpoint(path: str) -> str:
     return path if path in (_FEATURES, "/healthz", "/readyz", "/metrics") else "other"
 
 
-def _allow(scope: Scope, method: str) -> None:
-    if scope["method"] != method:
+def _allow(scope: Scope, endpoint: str) -> None:
+    if scope["method"] != (method := _METHODS[endpoint]):
         raise Refusal(405, f"{scope['path'][:80]} takes {method}, not {scope['method'][:20]}.")
-
-
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {BODY_BYTES >> 20} MiB.")
-    return b"".join(parts)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

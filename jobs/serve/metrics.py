@@ -36,13 +36,13 @@ class Metrics:
         redis_seconds = Histogram(
             "fti_serve_redis_seconds", "Time for which a request waited for Redis.", buckets=_SECONDS, registry=registry
         )
-        self._failures = Counter("fti_serve_redis_failures", "Requests that Redis failed.", registry=registry)
+        failures = Counter("fti_serve_redis_failures", "Requests that Redis failed.", registry=registry)
         self._up = Gauge("fti_serve_redis_up", "Whether Redis answered last time: 1 or 0.", registry=registry)
         values = Counter("fti_serve_values", "Values by status.", ["status"], registry=registry)
         self._values = {str(status): values.labels(status) for status in Status}
         self._by_endpoint: dict[str, Histogram] = {}
         self._by_code: dict[tuple[str, int], Counter] = {}
-        self.observe_cards, self.observe_redis = cards.observe, redis_seconds.observe
+        self.observe_cards, self.observe_redis, self.redis_failed = cards.observe, redis_seconds.observe, failures.inc
 
     def answered(self, endpoint: str, code: int, seconds: float) -> None:
         key = (endpoint, code)
@@ -52,13 +52,8 @@ class Metrics:
         self._by_code[key].inc()
         self._by_endpoint[endpoint].observe(seconds)
 
-    def redis_answered(self, seconds: float) -> None:
-        self.observe_redis(seconds)
-        self._up.set(1)
-
-    def redis_failed(self) -> None:
-        self._failures.inc()
-        self._up.set(0)
+    def redis_up(self, answered: bool) -> None:
+        self._up.set(answered)
 
     def served(self, statuses: Iterable[str]) -> None:
         for status, count in Tally(statuses).items():

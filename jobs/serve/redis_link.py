@@ -22,6 +22,9 @@ from redis.backoff import NoBackoff
 from jobs.common.services import reason_of
 from jobs.online.redis_client import address
 
+CONNECT_SECONDS = 2.0
+"""For so long at least a connection may take to open: TLS and the login are many round trips, and a short deadline of the
+requests, who leave at theirs, would have each attempt given up before it ends."""
 PAUSE_SECONDS = 0.1
 """After a failure to connect, for so long every request is told so at once."""
 _LAST_LOOK_SECONDS = 0.001
@@ -30,19 +33,27 @@ _LAST_LOOK_SECONDS = 0.001
 class RedisUnavailable(Exception):
     """Redis did not answer in time, refused, or answered with an error; the text is one clause, without a login."""
 
+    answered = False
+    """Whether it is there: it has answered, though with an error."""
+
+
+class _Refused(RedisUnavailable):
+    answered = True
+
 
 class RedisLink:
     """Sends prepared commands to the server of a URL.
 
     Args:
-        deadline: seconds that one call may take, connecting included.
+        deadline: seconds that one call may take, the wait for a connection included.
     """
 
     def __init__(self, url: str, deadline: float) -> None:
         self.deadline = deadline
         self._service = f"Redis at {address(url)}"
         once = Retry(NoBackoff(), 0)
-        self._pool = ConnectionPool.from_url(url, retry=once, socket_connect_timeout=deadline, socket_timeout=deadline)
+        patience = self._connect_seconds = max(deadline, CONNECT_SECONDS)
+        self._pool = ConnectionPool.from_url(url, retry=once, socket_connect_timeout=patience, socket_timeout=patience)
         self._open: _OpenLink | None = None
         self._opening: asyncio.Task[_OpenLink] | None = None
         self._failed_at, self._failure = -PAUSE_SECONDS, ""
@@ -74,7 +85,7 @@ class RedisLink:
             raise RedisUnavailable(f"{self._service} cannot be used: {reason}") from None
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
-                raise RedisUnavailable(f"{self._service} refuses: {reason_of(str(reply))}")
+                raise _Refused(f"{self._service} refuses: {reason_of(str(reply))}")
         return replies
 
     async def ping(self) -> None:
@@ -104,7 +115,7 @@ class RedisLink:
     async def _connect(self) -> _OpenLink:
         try:
             connection = self._pool.make_connection()
-            async with asyncio.timeout(self.deadline):
+            async with asyncio.timeout(self._connect_seconds):
                 await connection.connect()
             self._open = _OpenLink(connection)
             return self._open

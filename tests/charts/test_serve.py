@@ -18,7 +18,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from tests.charts.harness import CHARTS, Object, Release, default_values, merged, render
+from jobs.serve.job import LEAVING_SECONDS
+from tests.charts.harness import CHARTS, Object, Release, default_values, merged, refusal, render
 from tests.charts.test_fti_scripts import Answer
 from tests.charts.test_fti_scripts import serve as server
 from tests.charts.umbrella import VALUES, installed
@@ -26,7 +27,8 @@ from tests.charts.umbrella import VALUES, installed
 ROOT = CHARTS.parent
 COMPOSE = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["serve"]
 DOCKERFILE = (ROOT / "images" / "serve" / "Dockerfile").read_text(encoding="utf-8")
-SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 5}}
+HALF = {"requests": {"cpu": "500m"}}
+SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 5}, "resources": HALF}
 
 
 def serve(**values: Any) -> Release:
@@ -115,13 +117,25 @@ def test_the_load_says_how_many_pods_there_are_where_that_is_wanted() -> None:
         "name": deployment["metadata"]["name"],
     }
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 5)
-    assert not serve(autoscaling={"enabled": True, "minReplicas": 1}).kind("PodDisruptionBudget")
+    alone = serve(autoscaling={"enabled": True, "minReplicas": 1}, resources=HALF)
+    assert not alone.kind("PodDisruptionBudget")
     assert "without a metrics-server" in release.notes
     assert "metrics-server" not in serve().notes
 
 
+@pytest.mark.parametrize(("cpu", "percent"), [("250m", 399), ("0.25", 1), (1, 99), ("1.5", 66), (2, 49)])
+def test_the_load_aimed_at_is_one_that_a_process_reaches(cpu: str | int, percent: int) -> None:
+    """ci/invalid.yaml has what is refused beyond."""
+    release = serve(autoscaling={"enabled": True, "cpuPercent": percent}, resources={"requests": {"cpu": cpu}})
+    (metric,) = release.one("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == percent
+
+
 def test_no_request_is_lost_when_a_pod_goes() -> None:
     release = serve(shutdown={"drainSeconds": 7, "graceSeconds": 40})
+    assert serve(shutdown={"drainSeconds": 7, "graceSeconds": 7 + LEAVING_SECONDS + 2})
+    short = {"drainSeconds": 7, "graceSeconds": 7 + LEAVING_SECONDS + 1}
+    assert "requests would be cut off" in refusal("serve", merged(default_values("serve"), {"shutdown": short}))
     assert container(release)["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
     assert release.pod("server").spec["terminationGracePeriodSeconds"] == 40
     assert release.one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}

