@@ -92,6 +92,8 @@ def _landing() -> str:
         "a file. JSONL holds one flat object a line; CSV has these columns as its header, in any order. Unknown columns "
         "are left out and counted. Every value is judged on its text. A line that breaks a rule goes to "
         "`bronze/quarantine/` with the reason; one that repeats a key of an earlier line counts as a duplicate.",
+        "The generate job makes synthetic files in the same folders and must be switched off where your own land: it refuses "
+        "a day whose folders hold files that it did not make.",
     ]
     for dataset in DATASETS:
         rows = [

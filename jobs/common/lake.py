@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -28,6 +28,9 @@ MANIFESTS = "_manifests"
 STAGING = "_staging"
 STAGING_LIFE = timedelta(days=1)
 _STAMP = "%Y%m%dT%H%M%S"
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,14 @@ class Lake:
             )
         return None
 
+    def in_threads(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Applies a function that calls the store to each of the items: S3 takes its time for an answer, a disk does not.
+
+        The first error ends it; what has not begun by then does not begin.
+        """
+        with ThreadPoolExecutor(16 if self.is_s3 else 1) as pool:
+            return list(pool.map(function, items))
+
     # -- files ---------------------------------------------------------------------------------------------
 
     def files(self, folder: str) -> list[pafs.FileInfo]:
@@ -232,8 +243,7 @@ class Lake:
     def manifests(self, dataset: str, partitions: Iterable[str] | None = None) -> dict[str, Manifest]:
         """Manifests by partition: of the named partitions that are published, or of all."""
         names = self.partitions(dataset) if partitions is None else list(partitions)
-        with ThreadPoolExecutor(16 if self.is_s3 else 1) as pool:
-            found = zip(names, pool.map(lambda name: self.manifest(dataset, name), names), strict=True)
+        found = zip(names, self.in_threads(lambda name: self.manifest(dataset, name), names), strict=True)
         return {name: manifest for name, manifest in found if manifest is not None}
 
     def partitions(self, dataset: str) -> list[str]:
