@@ -28,6 +28,7 @@ MANIFESTS = "_manifests"
 STAGING = "_staging"
 STAGING_LIFE = timedelta(days=1)
 _STAMP = "%Y%m%dT%H%M%S"
+_HIDDEN = re.compile(r"/[_.]")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -158,12 +159,15 @@ class Lake:
     # -- files ---------------------------------------------------------------------------------------------
 
     def files(self, folder: str) -> list[pafs.FileInfo]:
-        """Files below the folder, by path; none when it does not exist. Names that start with ``_`` or ``.`` are hidden."""
+        """Files below the folder, by path; none when it does not exist.
+
+        Files and folders in it whose names start with ``_`` or ``.`` are hidden: others write there what is not finished.
+        """
         selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
         found = [
             f
             for f in self.filesystem.get_file_info(selector)
-            if f.type == pafs.FileType.File and f.base_name[0] not in "_."
+            if f.type == pafs.FileType.File and not _HIDDEN.search(f.path, len(selector.base_dir))
         ]
         return sorted(found, key=lambda f: f.path)
 

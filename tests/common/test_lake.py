@@ -81,6 +81,14 @@ def test_a_small_file_is_never_half_written(lake: Lake) -> None:
     assert [f.base_name for f in lake.files("a")] == ["b.json"]
 
 
+def test_what_begins_with_an_underscore_or_a_dot_is_not_looked_at(lake: Lake) -> None:
+    seen = ["day.csv", "a_.b/c_.csv", "deep/er/x"]
+    hidden = ["_day.csv", ".day.csv", "_temporary/0/part-0.csv", ".staging/x.csv", "deep/_delta_log/0.json", "a/.b/c/d"]
+    for name in seen + hidden:
+        lake.write_bytes(f"_top/.days/{name}", b"1")  # a folder that is asked for by its name is looked into
+    assert [lake.relative(f.path).removeprefix("_top/.days/") for f in lake.files("_top/.days")] == sorted(seen)
+
+
 @pytest.mark.parametrize(
     ("uri", "sentence"),
     [
