@@ -205,22 +205,27 @@ class Lake:
         """
         self._sweep_staging()
         folder = f"{STAGING}/{datetime.now(UTC):{_STAMP}}-{uuid.uuid4().hex[:8]}"
-        self.make_folder_of(self.path(f"{folder}/x"))
         try:
+            self.make_folder_of(self.path(f"{folder}/x"))
             yield folder
-        except BaseException:
+            self._delete_folder(folder)
+        except BaseException:  # a signal may come while the folder is made or deleted, too
             # What a store that is gone keeps goes with a later sweep; the first error tells more than a second one.
             with suppress(OSError):
                 replace(self, filesystem=self.hasty or self.filesystem)._delete_folder(folder)
             raise
-        self._delete_folder(folder)
 
     def _sweep_staging(self) -> None:
         selector = pafs.FileSelector(self.path(STAGING), recursive=False, allow_not_found=True)
         oldest = f"{datetime.now(UTC) - STAGING_LIFE:{_STAMP}}"
         for folder in self.filesystem.get_file_info(selector):
             if folder.base_name < oldest:
-                self._delete_folder(self.relative(folder.path))
+                try:
+                    self._delete_folder(self.relative(folder.path))
+                except OSError as error:  # another job is at it, or it is another user's
+                    structlog.get_logger().warning(
+                        "cannot take away what a killed job left", path=folder.path, error=str(error)
+                    )
 
     def _delete_folder(self, folder: str) -> None:
         if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.common.errors import WrongCall
 from jobs.common.lake import Lake, Manifest, Staged
@@ -64,6 +65,35 @@ def test_what_killed_jobs_left_in_staging_goes_after_a_day(lake: Lake) -> None:
         left = [p.name for p in Path(lake.path("_staging")).iterdir()]
     assert f"{yesterday:%Y%m%dT%H%M%S}-dead" not in left
     assert f"{today:%Y%m%dT%H%M%S}-dead" in left, "a job of 23 hours may still run"
+
+
+def test_what_cannot_be_swept_holds_no_job_up(lake: Lake) -> None:
+    """As if it were another user's, or another job took it away at that moment."""
+    lake.write_bytes("_staging/20200101T000000-dead", b"no folder")
+    lake.write_bytes("_staging/20200102T000000-dead/part", b"1")
+    with capture_logs() as said, lake.staging():
+        left = {p.name for p in Path(lake.path("_staging")).iterdir()}
+    assert "20200101T000000-dead" in left
+    assert "20200102T000000-dead" not in left, "one that cannot go keeps no other"
+    assert [line["path"] for line in said] == [lake.path("_staging/20200101T000000-dead")]
+
+
+@pytest.mark.parametrize("method", ["make_folder_of", "_delete_folder"])
+def test_an_interrupt_as_staging_is_made_or_deleted_leaves_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    original = getattr(Lake, method)
+
+    def interrupted(self: Lake, path: str) -> None:
+        monkeypatch.undo()
+        if method == "make_folder_of":
+            original(self, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lake, method, interrupted)
+    with pytest.raises(KeyboardInterrupt), lake.staging():
+        pass
+    assert list(Path(lake.path("_staging")).iterdir()) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"rows": 1}', b"[]", b"\xff"])
