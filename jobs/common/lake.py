@@ -94,8 +94,10 @@ class Lake:
             Unreachable: the store does not answer.
         """
         parts = urlsplit(uri)
-        if parts.fragment or parts.query:
-            raise WrongCall(f"Lake {uri}: # and ? end a URI's path, write %23 and %3F.")
+        if set("#?") & set(uri):
+            # S3's tools take a prefix as it is written, so %23 would be another one.
+            remedy = "a prefix in S3 cannot hold them here" if parts.scheme == "s3" else "write %23 and %3F"
+            raise WrongCall(f"Lake {uri}: # and ? end a URI's path, {remedy}.")
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
                 raise WrongCall(f"Lake {uri}: a file URI has three slashes, file:///folder.")

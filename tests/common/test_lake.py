@@ -128,6 +128,9 @@ def test_what_begins_with_an_underscore_or_a_dot_is_not_looked_at(lake: Lake) ->
         ("s3:///x", "name a bucket"),
         ("file:///a#b", "write %23 and %3F"),
         ("file:///a?b", "write %23 and %3F"),
+        ("file:///a?", "write %23 and %3F"),
+        ("s3://bucket/a#b", "a prefix in S3 cannot hold them here"),
+        ("s3://bucket?", "a prefix in S3 cannot hold them here"),
     ],
 )
 def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
@@ -137,8 +140,8 @@ def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
     assert uri in str(caught.value)
 
 
-def test_a_path_with_spaces_and_percent(tmp_path: Path) -> None:
-    folder = tmp_path / "my lake 100%"
+def test_a_path_with_spaces_and_percent_and_more(tmp_path: Path) -> None:
+    folder = tmp_path / "my lake 100% #1?"
     lake = Lake.open(folder.as_uri(), Settings())
     lake.write_bytes("x", b"1")
     assert (folder / "x").read_bytes() == b"1"

@@ -53,6 +53,12 @@ def test_a_store_that_comes_back_in_time_is_waited_for(
     assert (said.out + said.err).count("waiting for a service") == 1
 
 
+def test_a_prefix_is_taken_as_it_is_written(server: int) -> None:
+    lake = Lake.open("s3://fti/my%20lake/a%23b/", settings(server))
+    lake.write_bytes("x", b"1")
+    assert moto.client(server).get_object(Bucket="fti", Key="my%20lake/a%23b/x")["Body"].read() == b"1"
+
+
 def test_an_outage_in_the_middle_is_outlived(proxy: Proxy) -> None:
     proxy.mend()
     lake = Lake.open("s3://fti/lake", settings(proxy.port))
