@@ -119,8 +119,9 @@ def _commands() -> str:
         "# Command lines",
         "Every job is `python -m jobs.<name>`, in a shell as in its container. Exit code 0: done; 1: failed, such as "
         "for a service that does not answer, and worth another try; 2: wrong call or settings, nothing was written; 3: more "
-        "bad data than allowed, nothing was published. Running a job again is always safe, and a quick no-op when nothing "
-        "changed.",
+        "bad data than allowed, nothing was published. Running a job again is safe, and a quick no-op when nothing changed; "
+        "but let one run at a time write a lake: the jobs do not lock it. Airflow sees to that for its own runs, so start none by "
+        "hand beside them.",
     ]
     for job in JOBS:
         command = _command(job)
