@@ -274,15 +274,16 @@ class Lake:
         """
         folder = f"{manifest.dataset}/{manifest.partition}"
         self.retract(manifest.dataset, manifest.partition)
-        for file in staged:
-            target = self.path(f"{folder}/{file.name}")
-            self.make_folder_of(target)
-            self.filesystem.move(self.path(file.path), target)
+        self.in_threads(lambda file: self._move(file.path, f"{folder}/{file.name}"), staged)
         kept = {file.name for file in staged}
         for old in self.files(folder):
             if old.base_name not in kept:
                 self.filesystem.delete_file(old.path)
         self.write_manifest(replace(manifest, files=sorted(kept)))
+
+    def _move(self, path: str, to: str) -> None:
+        self.make_folder_of(self.path(to))
+        self.filesystem.move(self.path(path), self.path(to))  # in S3 a copy and a deletion
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Writes a manifest with the time of now: the end of a publication, or a record of work that leaves no files."""
