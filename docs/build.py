@@ -92,6 +92,11 @@ def _landing() -> str:
         "a file. JSONL holds one flat object a line; CSV has these columns as its header, in any order. Unknown columns "
         "are left out and counted. Every value is judged on its text. A line that breaks a rule goes to "
         "`bronze/quarantine/` with the reason; one that repeats a key of an earlier line counts as a duplicate.",
+        "Files in folders below that one count as well. What begins with `_` or `.`, a file or a folder, is not looked at: write a "
+        "file under such a name and rename it when it is complete, so that no run reads half of it. (In S3 an object is there only "
+        "when its upload has ended.)",
+        "The generate job makes synthetic files in the same folders and must be switched off where your own land: it refuses "
+        "a day whose folders hold files that it did not make.",
     ]
     for dataset in DATASETS:
         rows = [
@@ -114,8 +119,9 @@ def _commands() -> str:
         "# Command lines",
         "Every job is `python -m jobs.<name>`, in a shell as in its container. Exit code 0: done; 1: failed, such as "
         "for a service that does not answer, and worth another try; 2: wrong call or settings, nothing was written; 3: more "
-        "bad data than allowed, nothing was published. Running a job again is always safe, and a quick no-op when nothing "
-        "changed.",
+        "bad data than allowed, nothing was published. Running a job again is safe, and a quick no-op when nothing changed; "
+        "but let one run at a time write a lake: the jobs do not lock it. Airflow sees to that for its own runs, so start none by "
+        "hand beside them.",
     ]
     for job in JOBS:
         command = _command(job)

@@ -34,11 +34,13 @@ class Tally:
     Attributes:
         accepted: lines that keep every rule.
         reasons: broken rule → lines.
+        first: broken rule → ``file:line`` of the first line that breaks it.
         unknown_columns: name → lines that have it.
     """
 
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
     unknown_columns: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -50,8 +52,10 @@ class Tally:
         return self.accepted + self.quarantined
 
     def add(self, other: Tally) -> None:
+        """Adds the counts of lines that stand behind those counted so far."""
         self.accepted += other.accepted
         self.reasons += other.reasons
+        self.first = other.first | self.first
         self.unknown_columns += other.unknown_columns
 
 
@@ -82,18 +86,18 @@ def accepted_schema(dataset: LandingDataset) -> pa.Schema:
     return typed_schema(dataset).append(pa.field("source_line", pa.int64()))
 
 
-def check_file(lake: Lake, dataset: LandingDataset, path: str) -> Iterator[Checked]:
-    """Reads a landed file of some known ending, a few MiB of text at a time."""
-    return check_blocks(dataset, is_csv(path), blocks(chunks(lake, path)))
+def check_file(lake: Lake, dataset: LandingDataset, path: str, name: str) -> Iterator[Checked]:
+    """Reads a landed file of some known ending, a few MiB of text at a time. ``name`` is what it is called in a tally."""
+    return check_blocks(dataset, name, is_csv(path), blocks(chunks(lake, path)))
 
 
-def check_blocks(dataset: LandingDataset, csv: bool, texts: Iterable[bytes]) -> Iterator[Checked]:
+def check_blocks(dataset: LandingDataset, name: str, csv: bool, texts: Iterable[bytes]) -> Iterator[Checked]:
     """Checks blocks of whole lines, each with its newline; the first line of a CSV is its header."""
-    checker, number = None if csv else _Checker(dataset, None), 1
+    checker, number = None if csv else _Checker(dataset, name, None), 1
     for block in texts:
         if checker is None:
             header, _, block = block.partition(b"\n")
-            checker = _Checker(dataset, header_names(header))
+            checker = _Checker(dataset, name, header_names(header))
             number += 1
         if block:
             checked = checker.check(block, number)
@@ -102,8 +106,9 @@ def check_blocks(dataset: LandingDataset, csv: bool, texts: Iterable[bytes]) -> 
 
 
 class _Checker:
-    def __init__(self, dataset: LandingDataset, header: list[str] | None) -> None:
+    def __init__(self, dataset: LandingDataset, name: str, header: list[str] | None) -> None:
         self.dataset = dataset
+        self.name = name
         self.header = header
         self.reader = LineReader(dataset, header)
         self.schema = accepted_schema(dataset)
@@ -114,7 +119,7 @@ class _Checker:
         text = np.frombuffer(block, np.uint8)
         ends = np.concatenate([[0], np.flatnonzero(text == ord("\n")) + 1]).astype(np.int32)
         lines = pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(block))
-        block_of = _Block(lines, number, np.diff(ends) <= MAX_LINE, [], [], Tally())
+        block_of = _Block(lines, self.name, number, np.diff(ends) <= MAX_LINE, [], [], Tally())
         rest = np.arange(len(lines))
         for template, _ in self.templates.most_common():
             if len(rest):
@@ -172,9 +177,10 @@ class _Checker:
 
 @dataclass
 class _Block:
-    """Lines, and what has become of some of them. ``short`` tells which are no longer than a line may be."""
+    """Lines of a file, and what has become of some of them. ``short`` tells which are no longer than a line may be."""
 
     lines: pa.StringArray
+    name: str
     number: int
     short: np.ndarray
     accepted: list[pa.RecordBatch]
@@ -187,5 +193,7 @@ class _Block:
         self.tally.accepted += len(places)
 
     def refuse(self, place: int, rule: str, reason: str, raw_line: str) -> None:
-        self.refused.append(Refused(self.number + int(place), reason, raw_line))
+        number = self.number + int(place)
+        self.refused.append(Refused(number, reason, raw_line))
         self.tally.reasons[rule] += 1
+        self.tally.first.setdefault(rule, f"{self.name}:{number}")  # none before it is refused later

@@ -285,7 +285,8 @@ def _check_share(parts: Iterable[_Part], max_bad_share: float) -> None:
     for part in parts:
         bad = part.tally.quarantined
         if bad > max_bad_share * part.lines:
-            top = ", ".join(f"{n} × {rule}" for rule, n in part.tally.reasons.most_common(TOP_REASONS))
+            most = part.tally.reasons.most_common(TOP_REASONS)
+            top = ", ".join(f"{n} × {rule} (first: {part.tally.first[rule]})" for rule, n in most)
             too_bad.append(f"{part.name}: {bad} of {part.lines} lines ({bad / part.lines:.2%}) are bad: {top}")
     if too_bad:
         more = f" {len(too_bad) - 1} more partitions are too bad as well." if len(too_bad) > 1 else ""

@@ -103,7 +103,7 @@ def _check_source(lake: Lake, dataset: LandingDataset, source: Source) -> Iterat
     if source.problem:
         yield Checked([], [Refused(0, source.problem, None)], Tally())
     else:
-        yield from check_file(lake, dataset, source.path)
+        yield from check_file(lake, dataset, source.path, source.name)
 
 
 class _Runs:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -28,6 +28,10 @@ MANIFESTS = "_manifests"
 STAGING = "_staging"
 STAGING_LIFE = timedelta(days=1)
 _STAMP = "%Y%m%dT%H%M%S"
+_HIDDEN = re.compile(r"/[_.]")
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,10 @@ class Lake:
             Unreachable: the store does not answer.
         """
         parts = urlsplit(uri)
-        if parts.fragment or parts.query:
-            raise WrongCall(f"Lake {uri}: # and ? end a URI's path, write %23 and %3F.")
+        if set("#?") & set(uri):
+            # S3's tools take a prefix as it is written, so %23 would be another one.
+            remedy = "a prefix in S3 cannot hold them here" if parts.scheme == "s3" else "write %23 and %3F"
+            raise WrongCall(f"Lake {uri}: # and ? end a URI's path, {remedy}.")
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
                 raise WrongCall(f"Lake {uri}: a file URI has three slashes, file:///folder.")
@@ -144,15 +150,26 @@ class Lake:
             )
         return None
 
+    def in_threads(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Applies a function that calls the store to each of the items: S3 takes its time for an answer, a disk does not.
+
+        The first error ends it; what has not begun by then does not begin.
+        """
+        with ThreadPoolExecutor(16 if self.is_s3 else 1) as pool:
+            return list(pool.map(function, items))
+
     # -- files ---------------------------------------------------------------------------------------------
 
     def files(self, folder: str) -> list[pafs.FileInfo]:
-        """Files below the folder, by path; none when it does not exist. Names that start with ``_`` or ``.`` are hidden."""
+        """Files below the folder, by path; none when it does not exist.
+
+        Files and folders in it whose names start with ``_`` or ``.`` are hidden: others write there what is not finished.
+        """
         selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
         found = [
             f
             for f in self.filesystem.get_file_info(selector)
-            if f.type == pafs.FileType.File and f.base_name[0] not in "_."
+            if f.type == pafs.FileType.File and not _HIDDEN.search(f.path, len(selector.base_dir))
         ]
         return sorted(found, key=lambda f: f.path)
 
@@ -190,22 +207,27 @@ class Lake:
         """
         self._sweep_staging()
         folder = f"{STAGING}/{datetime.now(UTC):{_STAMP}}-{uuid.uuid4().hex[:8]}"
-        self.make_folder_of(self.path(f"{folder}/x"))
         try:
+            self.make_folder_of(self.path(f"{folder}/x"))
             yield folder
-        except BaseException:
+            self._delete_folder(folder)
+        except BaseException:  # a signal may come while the folder is made or deleted, too
             # What a store that is gone keeps goes with a later sweep; the first error tells more than a second one.
             with suppress(OSError):
                 replace(self, filesystem=self.hasty or self.filesystem)._delete_folder(folder)
             raise
-        self._delete_folder(folder)
 
     def _sweep_staging(self) -> None:
         selector = pafs.FileSelector(self.path(STAGING), recursive=False, allow_not_found=True)
         oldest = f"{datetime.now(UTC) - STAGING_LIFE:{_STAMP}}"
         for folder in self.filesystem.get_file_info(selector):
             if folder.base_name < oldest:
-                self._delete_folder(self.relative(folder.path))
+                try:
+                    self._delete_folder(self.relative(folder.path))
+                except OSError as error:  # another job is at it, or it is another user's
+                    structlog.get_logger().warning(
+                        "cannot take away what a killed job left", path=folder.path, error=str(error)
+                    )
 
     def _delete_folder(self, folder: str) -> None:
         if self.filesystem.get_file_info(self.path(folder)).type != pafs.FileType.NotFound:
@@ -232,8 +254,7 @@ class Lake:
     def manifests(self, dataset: str, partitions: Iterable[str] | None = None) -> dict[str, Manifest]:
         """Manifests by partition: of the named partitions that are published, or of all."""
         names = self.partitions(dataset) if partitions is None else list(partitions)
-        with ThreadPoolExecutor(16 if self.is_s3 else 1) as pool:
-            found = zip(names, pool.map(lambda name: self.manifest(dataset, name), names), strict=True)
+        found = zip(names, self.in_threads(lambda name: self.manifest(dataset, name), names), strict=True)
         return {name: manifest for name, manifest in found if manifest is not None}
 
     def partitions(self, dataset: str) -> list[str]:
@@ -253,15 +274,16 @@ class Lake:
         """
         folder = f"{manifest.dataset}/{manifest.partition}"
         self.retract(manifest.dataset, manifest.partition)
-        for file in staged:
-            target = self.path(f"{folder}/{file.name}")
-            self.make_folder_of(target)
-            self.filesystem.move(self.path(file.path), target)
+        self.in_threads(lambda file: self._move(file.path, f"{folder}/{file.name}"), staged)
         kept = {file.name for file in staged}
         for old in self.files(folder):
             if old.base_name not in kept:
                 self.filesystem.delete_file(old.path)
         self.write_manifest(replace(manifest, files=sorted(kept)))
+
+    def _move(self, path: str, to: str) -> None:
+        self.make_folder_of(self.path(to))
+        self.filesystem.move(self.path(path), self.path(to))  # in S3 a copy and a deletion
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Writes a manifest with the time of now: the end of a publication, or a record of work that leaves no files."""

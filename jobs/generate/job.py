@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ from typing import Any
 import click
 
 from jobs.common.cli import Day, JobContext, job_command
-from jobs.common.contract import CARDS, CHARGEBACKS, MERCHANTS, TRANSACTIONS, LandingDataset
-from jobs.common.errors import JobError
+from jobs.common.contract import CARDS, CHARGEBACKS, DATASETS, FORMATS, MERCHANTS, TRANSACTIONS, LandingDataset
+from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.log import track
 from jobs.common.settings import load_settings
@@ -35,6 +36,8 @@ from jobs.generate.write import Written, truth, write_lines, write_truth
 
 TRUTH = "ground_truth/transactions"
 """Beside the landing zone, and read by tests and training alone, never by the pipeline."""
+_FILE = re.compile(rf"part-\d{{5,}}({'|'.join(map(re.escape, FORMATS))})")
+"""Names of landing files that this job writes."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def run(context: JobContext, processes: int, snapshot: date | None, **options: A
     todo = [task for task in tasks if context.force or not _is_current(context.lake, task)]
     if len(todo) < len(tasks):
         context.log.info("unchanged", days=len(tasks) - len(todo))
+    _check_folders(context.lake, todo)
     made = add_up(list(_run(context.lake, todo, processes)))
     return {"days": len(todo), "unchanged": len(tasks) - len(todo)} | made
 
@@ -134,6 +138,35 @@ def _is_current(lake: Lake, task: Task) -> bool:
     # The transactions are published last: where they are current, the rest of the day is.
     known = lake.manifest(TRANSACTIONS.landing, ingest_partition(task.day))
     return known is not None and (known.inputs, known.code_version) == (task.inputs, _code_version())
+
+
+def _check_folders(lake: Lake, tasks: Sequence[Task]) -> None:
+    """What is published takes the place of all that lies in its folder, so nobody else's file may lie there.
+
+    Raises:
+        WrongCall: a landing folder of these days holds a file that this job did not make.
+    """
+    folders = [(dataset.landing, ingest_partition(task.day)) for task in tasks for dataset in DATASETS]
+    foreign = list(chain.from_iterable(lake.in_threads(lambda folder: _foreign_files(lake, *folder), folders)))
+    if foreign:
+        folder, _, name = foreign[0].rpartition("/")
+        more = f" (and {len(foreign) - 1} more such files)" if len(foreign) > 1 else ""
+        raise WrongCall(
+            f"{folder} holds {name}, which generate did not make and would delete{more}: switch generate off where files "
+            "of your own land (the run's param generate, or FTI_GENERATE=false for good), or name other days or another lake."
+        )
+
+
+def _foreign_files(lake: Lake, dataset: str, partition: str) -> list[str]:
+    """Paths of the files in a landing partition that this job did not make."""
+    folder = f"{dataset}/{partition}"
+    paths = [lake.relative(file.path) for file in lake.files(folder)]
+    manifest = lake.manifest(dataset, partition) if paths else None
+    if manifest:
+        own = {f"{folder}/{name}" for name in manifest.files}
+        return [path for path in paths if path not in own]
+    # A publication of this job that was cut short looks like this, too.
+    return [path for path in paths if not _FILE.fullmatch(path[len(folder) + 1 :])]
 
 
 def _code_version() -> str:

@@ -27,8 +27,8 @@ SETTINGS = Settings(spark_master="local[2]", spark_driver_memory="512m")
 
 def land(lake: Lake, day: date, files: Mapping[str, bytes | str], dataset: str = "transactions") -> None:
     folder = Path(lake.path(f"landing/{dataset}/{ingest_partition(day)}"))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 

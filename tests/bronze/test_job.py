@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jobs.bronze import job
 from jobs.common.contract import DATASETS, QUARANTINE
 from jobs.common.errors import BadData, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
@@ -262,11 +263,28 @@ def test_too_many_bad_lines_publish_nothing_of_the_whole_call(small: Lake) -> No
     with pytest.raises(BadData) as error:
         bronze(small, 2, max_bad_share=0.01)
     assert str(error.value) == (
-        f"landing/transactions/ingest_date={DAY}: 1 of 51 lines (1.96%) are bad: 1 × broken JSON. "
+        f"landing/transactions/ingest_date={DAY}: 1 of 51 lines (1.96%) are bad: 1 × broken JSON (first: f.jsonl:51). "
         "Nothing was published: mend the files, or allow more than 1.00% with --max-bad-share."
     )
     assert not small.files("bronze")
     assert digests(small) == {}
+
+
+def test_the_first_line_that_breaks_each_rule_is_named_and_not_shown(
+    small: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was published, so there is no quarantine to look into. The files are many tasks'."""
+    monkeypatch.setattr(job, "SMALLEST_TASK", 1)
+    secret, no_card = "hush {\n", GOOD.replace('"card_id": "c", ', "") % "s" + "\n"
+    land(
+        small, DAY, {"a.csv": csv_lines(3), "b/b.jsonl": good_lines(9, "b") + no_card, "c.jsonl": no_card + secret * 2}
+    )
+    with pytest.raises(BadData) as error:
+        bronze(small, max_bad_share=0.01)
+    assert (
+        "5 of 67 lines (7.46%) are bad: 3 × broken JSON (first: c.jsonl:2), 2 × card_id is missing (first: b/b.jsonl:10)."
+    ) in str(error.value)
+    assert "hush" not in str(error.value)
 
 
 def test_a_day_of_unreadable_files_keeps_what_good_files_made(small: Lake) -> None:

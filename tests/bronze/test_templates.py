@@ -113,7 +113,7 @@ def ended(lines: list[bytes], end: bytes, last: bool) -> bytes:
 def outcome(dataset: LandingDataset, name: str, content: bytes) -> tuple[list[Any], list[Any], Tally]:
     """Accepted rows and refused lines in the order of lines, and the counts."""
     accepted, refused, tally = [], [], Tally()
-    for checked in check_blocks(dataset, name.endswith(".csv"), in_blocks(content)):
+    for checked in check_blocks(dataset, name, name.endswith(".csv"), in_blocks(content)):
         accepted += [row for batch in checked.accepted for row in batch.to_pylist()]
         refused += checked.refused
         tally.add(checked.tally)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.common.errors import WrongCall
 from jobs.common.lake import Lake, Manifest, Staged
@@ -66,6 +67,35 @@ def test_what_killed_jobs_left_in_staging_goes_after_a_day(lake: Lake) -> None:
     assert f"{today:%Y%m%dT%H%M%S}-dead" in left, "a job of 23 hours may still run"
 
 
+def test_what_cannot_be_swept_holds_no_job_up(lake: Lake) -> None:
+    """As if it were another user's, or another job took it away at that moment."""
+    lake.write_bytes("_staging/20200101T000000-dead", b"no folder")
+    lake.write_bytes("_staging/20200102T000000-dead/part", b"1")
+    with capture_logs() as said, lake.staging():
+        left = {p.name for p in Path(lake.path("_staging")).iterdir()}
+    assert "20200101T000000-dead" in left
+    assert "20200102T000000-dead" not in left, "one that cannot go keeps no other"
+    assert [line["path"] for line in said] == [lake.path("_staging/20200101T000000-dead")]
+
+
+@pytest.mark.parametrize("method", ["make_folder_of", "_delete_folder"])
+def test_an_interrupt_as_staging_is_made_or_deleted_leaves_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    original = getattr(Lake, method)
+
+    def interrupted(self: Lake, path: str) -> None:
+        monkeypatch.undo()
+        if method == "make_folder_of":
+            original(self, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lake, method, interrupted)
+    with pytest.raises(KeyboardInterrupt), lake.staging():
+        pass
+    assert list(Path(lake.path("_staging")).iterdir()) == []
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b'{"rows": 1}', b"[]", b"\xff"])
 def test_a_manifest_that_cannot_be_read_counts_as_none(lake: Lake, data: bytes) -> None:
     publish(lake, {"part-0": b"1"})
@@ -81,6 +111,14 @@ def test_a_small_file_is_never_half_written(lake: Lake) -> None:
     assert [f.base_name for f in lake.files("a")] == ["b.json"]
 
 
+def test_what_begins_with_an_underscore_or_a_dot_is_not_looked_at(lake: Lake) -> None:
+    seen = ["day.csv", "a_.b/c_.csv", "deep/er/x"]
+    hidden = ["_day.csv", ".day.csv", "_temporary/0/part-0.csv", ".staging/x.csv", "deep/_delta_log/0.json", "a/.b/c/d"]
+    for name in seen + hidden:
+        lake.write_bytes(f"_top/.days/{name}", b"1")  # a folder that is asked for by its name is looked into
+    assert [lake.relative(f.path).removeprefix("_top/.days/") for f in lake.files("_top/.days")] == sorted(seen)
+
+
 @pytest.mark.parametrize(
     ("uri", "sentence"),
     [
@@ -90,6 +128,9 @@ def test_a_small_file_is_never_half_written(lake: Lake) -> None:
         ("s3:///x", "name a bucket"),
         ("file:///a#b", "write %23 and %3F"),
         ("file:///a?b", "write %23 and %3F"),
+        ("file:///a?", "write %23 and %3F"),
+        ("s3://bucket/a#b", "a prefix in S3 cannot hold them here"),
+        ("s3://bucket?", "a prefix in S3 cannot hold them here"),
     ],
 )
 def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
@@ -99,8 +140,8 @@ def test_a_wrong_uri_is_named(uri: str, sentence: str) -> None:
     assert uri in str(caught.value)
 
 
-def test_a_path_with_spaces_and_percent(tmp_path: Path) -> None:
-    folder = tmp_path / "my lake 100%"
+def test_a_path_with_spaces_and_percent_and_more(tmp_path: Path) -> None:
+    folder = tmp_path / "my lake 100% #1?"
     lake = Lake.open(folder.as_uri(), Settings())
     lake.write_bytes("x", b"1")
     assert (folder / "x").read_bytes() == b"1"

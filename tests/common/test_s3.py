@@ -11,7 +11,7 @@ import pytest
 
 from jobs.common import s3, services
 from jobs.common.errors import JobError, Unreachable, WrongCall
-from jobs.common.lake import Lake
+from jobs.common.lake import Lake, Manifest, Staged
 from jobs.common.s3 import s3_failure
 from jobs.common.settings import Settings
 from tests import s3 as moto
@@ -51,6 +51,46 @@ def test_a_store_that_comes_back_in_time_is_waited_for(
     assert lake.read_bytes("x") == b"1"
     said = capsys.readouterr()  # where a test before this one set up logging, on standard error
     assert (said.out + said.err).count("waiting for a service") == 1
+
+
+def test_a_prefix_is_taken_as_it_is_written(server: int) -> None:
+    lake = Lake.open("s3://fti/my%20lake/a%23b/", settings(server))
+    lake.write_bytes("x", b"1")
+    assert moto.client(server).get_object(Bucket="fti", Key="my%20lake/a%23b/x")["Body"].read() == b"1"
+
+
+def test_a_partition_of_many_files_is_moved_into_place_side_by_side(
+    server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open("s3://fti/many", settings(server))
+    names = [f"part-{i:02}" for i in range(40)]
+    together = threading.Barrier(16)
+    move = Lake._move
+
+    def waits_for_others(self: Lake, path: str, to: str) -> None:
+        if int(to[-2:]) < 16:
+            together.wait(timeout=20)
+        move(self, path, to)
+
+    with lake.staging() as staging:
+        for name in names:
+            lake.write_bytes(f"{staging}/{name}", name.encode())
+        monkeypatch.setattr(Lake, "_move", waits_for_others)
+        lake.publish(
+            Manifest("t", "p", "job", "v", "i", "d", 40), [Staged(f"{staging}/{name}", name) for name in names]
+        )
+    assert [lake.relative(f.path) for f in lake.files("t")] == [f"t/p/{name}" for name in names]
+    assert [lake.read_bytes(f"t/p/{name}").decode() for name in names] == names
+    assert lake.manifests("t")["p"].files == names
+
+
+def test_a_move_that_fails_leaves_no_manifest(server: int) -> None:
+    lake = Lake.open("s3://fti/few", settings(server))
+    lake.write_bytes("here", b"1")
+    files = [Staged("here", "a"), Staged("nowhere", "b")]
+    with pytest.raises(OSError, match="nowhere"):
+        lake.publish(Manifest("t", "p", "job", "v", "i", "d", 2), files)
+    assert lake.partitions("t") == []
 
 
 def test_an_outage_in_the_middle_is_outlived(proxy: Proxy) -> None:

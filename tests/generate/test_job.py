@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.common.cli import JobContext, main
-from jobs.common.errors import JobError
+from jobs.common.errors import JobError, WrongCall
 from jobs.common.lake import Lake, Manifest, Staged, ingest_partition
 from jobs.common.settings import Settings
 from jobs.generate.job import TRUTH, Task, _pool, command, make_day, run
@@ -199,6 +199,60 @@ def test_the_last_day_of_the_world_can_be_made(lake: Lake) -> None:
     every_lead = Parameters(cards=2000, rate=0.05)
     task = Task(lake.uri, every_lead, day_number(LAST) + 1, LAST, snapshot=True)
     assert make_day(lake, task)["cards"] > 2000
+
+
+LANDING = "landing/transactions/ingest_date=2026-01-05"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "landing/transactions/ingest_date=2026-01-05/export.jsonl",
+        "landing/transactions/ingest_date=2026-01-06/part-00000.csv.old",
+        "landing/cards/ingest_date=2026-01-06/part-00000-4f1c.csv.gz",
+        "landing/merchants/ingest_date=2026-01-05/more/part-00000.csv",
+        "landing/chargebacks/ingest_date=2026-01-06/DONE",
+    ],
+)
+@pytest.mark.parametrize("force", [False, True], ids=["", "forced"])
+def test_a_file_that_someone_else_landed_stops_it_before_anything_is_made(lake: Lake, name: str, force: bool) -> None:
+    lake.write_bytes(name, b"mine")
+    folder, _, file = name.rpartition("/")
+    with pytest.raises(WrongCall) as raised:
+        go(lake, force=force)
+    assert str(raised.value) == (
+        f"{folder} holds {file}, which generate did not make and would delete: switch generate off where files of your "
+        "own land (the run's param generate, or FTI_GENERATE=false for good), or name other days or another lake."
+    )
+    assert [path for path in Path(lake.root).rglob("*") if path.is_file()] == [Path(lake.path(name))]
+
+
+def test_files_beside_generated_ones_stop_only_what_would_replace_those(lake: Lake) -> None:
+    go(lake)
+    lake.write_bytes(f"{LANDING}/export.jsonl", b"mine")
+    lake.write_bytes(f"{LANDING}/part-00001.jsonl.gz", b"mine")  # named like one of its own, but in no manifest
+    assert go(lake)["days"] == 0
+    with pytest.raises(WrongCall, match=r"holds export.jsonl, which .* delete \(and 1 more such files\): switch"):
+        go(lake, seed=8)
+    assert lake.read_bytes(f"{LANDING}/export.jsonl") == lake.read_bytes(f"{LANDING}/part-00001.jsonl.gz") == b"mine"
+    assert go(lake)["days"] == 0
+
+
+def test_what_a_killed_publication_left_is_no_obstacle(lake: Lake) -> None:
+    go(lake, format="csv.gz")
+    before = {f.path: Path(f.path).read_bytes() for f in lake.files("landing")}
+    for dataset in ("transactions", "cards", "merchants", "chargebacks"):
+        lake.retract(f"landing/{dataset}", "ingest_date=2026-01-05")
+    assert go(lake, format="jsonl")["days"] == 2
+    assert [f.base_name for f in lake.files(LANDING)] == ["part-00000.jsonl"]
+    go(lake, format="csv.gz")
+    assert {f.path: Path(f.path).read_bytes() for f in lake.files("landing")} == before
+
+
+def test_a_hidden_file_is_nobodys_and_stays(lake: Lake) -> None:
+    lake.write_bytes(f"{LANDING}/_uploading.jsonl", b"half")
+    go(lake)
+    assert lake.read_bytes(f"{LANDING}/_uploading.jsonl") == b"half"
 
 
 def test_truth_stands_beside_the_landing_zone(lake: Lake) -> None:
