@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
-from feast import OnDemandFeatureView, RepoConfig
+from feast import FeatureService, OnDemandFeatureView, RepoConfig
 from feast.errors import FeastJoinKeysDuringMaterialization
+from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
+from tqdm import tqdm
 
 from feast_fast import engine as engine_module
 from feast_fast import store as store_module
@@ -186,6 +188,91 @@ def test_one_view_of_two_is_no_owner(open_repo: OpenRepo, client: redis.Redis, t
     store.materialize(START, END, ["v"])
     assert hashes(client) == before
     assert len(next(iter(before.values()))) == 4
+
+
+def two_views(folder: Path) -> list[Any]:
+    """Of one entity."""
+    return [
+        view_of("v", {"card": String}, {"n": Int64}, cards(folder / "v.parquet", [{"card": "a", "n": 1}])),
+        view_of("w", {"card": String}, {"x": Float64}, cards(folder / "w.parquet", [{"card": "a", "x": 0.5}])),
+    ]
+
+
+def test_a_view_that_another_process_added_keeps_its_fields(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The registry's cache of the first process does not know of it, and will not for an hour."""
+    views = two_views(tmp_path)
+    registry = {"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.sqlite", "cache_ttl_seconds": 3_600}
+    first = open_repo(views[:1], online={"owns_keys": True}, registry=registry)
+    first.materialize(START, END)
+    open_repo(views, online={"owns_keys": True}, registry=registry).materialize(START, END)
+    (both,) = hashes(client).values()
+    assert len(both) == 4
+    first.materialize(START, END, ["v"])
+    assert hashes(client).popitem()[1] == both
+
+
+def test_a_view_that_is_named_twice_is_loaded_once(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole hash with its fields twice is refused by some servers, and others abort at it."""
+    view, _ = two_views(tmp_path)
+    found = []
+    for engine, online in ((None, {"owns_keys": True}), ({"type": "local"}, {"type": "redis"})):
+        client.flushall()
+        open_repo([view], engine, online).materialize(START, END, ["v", "v"])
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert "takes no RESTORE" not in caplog.text
+
+
+def test_two_windows_of_one_view_are_no_whole_key(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, _ = two_views(tmp_path)
+    store = open_repo([view], online={"owns_keys": True})
+    engine: Any = store._get_provider().batch_engine
+    windows = [(START, END), (START, NOON), (START, END)]
+    tasks = [MaterializationTask("lab", view, start, end, tqdm) for start, end in windows]
+    monkeypatch.setattr(store_module, "whole_keys", None)
+    jobs = engine.materialize(store.registry, tasks)
+    assert [job.status() for job in jobs] == [MaterializationJobStatus.SUCCEEDED] * 3
+    assert [job.job_id() for job in jobs] == [f"v-{start}-{end}" for start, end in windows]
+    assert len(hashes(client).popitem()[1]) == 2
+
+
+def test_a_field_twice_in_one_key_is_refused() -> None:
+    """Feast's names of fields are hashes of 32 bits, and these are the same. A server may abort at such a hash."""
+    with pytest.raises(ValueError, match="Two features of one key are stored in the same field"):
+        layout_of(view_of("v", {"card": String}, {"f37660": Int64, "f43618": Int64}), CONFIG)
+    names = {"v": "f2552", "w": "f12760"}
+    loads = [
+        (layout_of(view_of(view, {"card": String}, {name: Int64}), CONFIG), some_batches("a"))
+        for view, name in names.items()
+    ]
+    with pytest.raises(ValueError, match="Two features of one key are stored in the same field"):
+        list(whole_keys(loads))
+
+
+@pytest.mark.parametrize("versions", [False, True], ids=["precomputed", "versions"])
+def test_what_else_feast_keeps_in_a_key_stays(
+    versions: bool, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The vectors of a precomputed service, and the other versions of a view: neither is a view of the registry's list."""
+    view, _ = two_views(tmp_path)
+    registry = {"path": str(tmp_path / "registry.db"), "enable_online_feature_view_versioning": versions}
+    service = FeatureService(name="s", features=[view], precompute_online=not versions)
+    store = open_repo([view], online={"owns_keys": True}, registry=registry, others=[service])
+    store.materialize(START, END)
+    (key,) = client.scan_iter()
+    assert (b"_ts:__precomputed__s" in client.hkeys(key)) is not versions
+    client.hset(key, "_ts:v_v1", "of a version")
+    before = client.hgetall(key)
+    engine: Any = store._get_provider().batch_engine
+    (job,) = engine.materialize(store.registry, [MaterializationTask("lab", view, START, END, tqdm)])
+    assert job.error() is None
+    assert client.hgetall(key) == before
 
 
 def test_streams_in_step_are_not_held(tmp_path: Path) -> None:
