@@ -349,4 +349,4 @@ def _stock_keys(name: str, column: Array, kind: int) -> Array:
             f"The join key {name} is declared as {declared} to Feast, which cannot make that of its column of {column.type}: {error}"
         ) from error
     field = f"{declared.lower()}_val"
-    return pa.array([getattr(value, field) if value.HasField(field) else None for value in values])
+    return pa.array([getattr(value, field) if value.WhichOneof("val") == field else None for value in values])
