@@ -397,6 +397,22 @@ def test_what_else_feast_keeps_in_a_key_stays(
     assert client.hgetall(key) == before
 
 
+def test_a_view_whose_key_goes_by_another_name_is_stored_under_its_own(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    view, _ = two_views(tmp_path)
+    service = FeatureService(name="s", features=[view.with_name("other").with_join_key_map({"card": "other_card"})])
+    found = []
+    for engine, online in ((None, {"owns_keys": True}), (None, {}), ({"type": "local"}, {"type": "redis"})):
+        client.flushall()
+        store = open_repo([view], engine, online, others=[service])
+        store.materialize(START, END)
+        read = store.get_online_features(store.get_feature_service("s"), [{"other_card": "a"}]).to_dict()
+        found.append((hashes(client), read))
+    assert found[0] == found[1] == found[2]
+    assert found[0][1] == {"other_card": ["a"], "n": [1]}
+
+
 def test_streams_in_step_are_not_held(tmp_path: Path) -> None:
     """Two sources in the same order, with holes: what waits for its other half is a batch or two."""
     layouts = [layout_of(view_of(name, {"card": String}, {"n": Int64}), CONFIG) for name in "vw"]
