@@ -63,9 +63,8 @@ class FastComputeEngine(LocalComputeEngine):
         tasks = [tasks] if isinstance(tasks, MaterializationTask) else tasks
         jobs: dict[str, MaterializationJob] = {}
         failed: BaseException | None = None
-        once = list(
-            {_name(task): task for task in tasks}.values()
-        )  # ``feast materialize -v card -v card`` names it twice
+        # ``feast materialize -v card -v card`` names a view twice.
+        once = list({_name(task): task for task in tasks}.values())
         for group, whole in self._groups(registry, once):
             if failed is None:
                 failed = self._load(registry, group, whole, kwargs)

@@ -202,12 +202,13 @@ class Lines:
         reader.feed(request.commands[row].as_py())
         name, *arguments = [reader.gets() for _ in range(request.each)][number]
         try:
-            return self._client.execute_command(name.decode(), *arguments)
-        except redis.exceptions.NoScriptError as error:
-            if not self._script:
-                return hiredis.ReplyError(f"NOSCRIPT {error}")
-            self._client.script_load(self._script)  # on all nodes: the new one had no wire to be greeted on
-            return self._client.execute_command(name.decode(), *arguments)
+            try:
+                return self._client.execute_command(name.decode(), *arguments)
+            except redis.exceptions.NoScriptError:
+                if not self._script:
+                    raise
+                self._client.script_load(self._script)  # on all nodes: there was no wire to greet the new one on
+                return self._client.execute_command(name.decode(), *arguments)
         except redis.ResponseError as error:
             code = getattr(error, "status_code", None)  # which redis-py takes off the words that it knows
             return hiredis.ReplyError(f"{code} {error}" if code else str(error))
