@@ -301,6 +301,8 @@ def stamps(column: Array) -> np.ndarray:
     """
     if column.null_count:
         raise ValueError("A row has no event timestamp.")
+    if pa.types.is_date(column.type):  # its midnight
+        column = column.cast(pa.timestamp("us"))
     numbers = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
     unit = _PER_SECOND[column.type.unit]
     return numbers * (10**6 // unit) if unit <= 10**6 else numbers // (unit // 10**6)
@@ -313,7 +315,7 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
         columns: name, Feast type and values of each join key.
 
     Raises:
-        ValueError: a key is null, or of another type than is declared.
+        ValueError: a key is null, or Feast cannot make it what is declared.
     """
     columns = sorted(columns, key=lambda column: column[0])
     rows = len(columns[0][2])
@@ -321,12 +323,10 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
     for name, kind, column in columns:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        if not column.null_count and not _fits(column.type, kind):
+            column = _stock_keys(name, column, kind)
         if column.null_count:
             raise ValueError(f"A row has no {name}, which is a join key.")
-        if not _fits(column.type, kind):
-            raise ValueError(
-                f"The join key {name} is declared as {_KEY_NAMES.get(kind, kind)} to Feast, and its column is {column.type}."
-            )
         if kind in (STRING, BYTES):
             body = binary(column)
         else:
@@ -334,3 +334,19 @@ def key_cells(columns: Sequence[tuple[str, int, Array]], project: str) -> Array:
             body = cells(numbers, np.arange(rows + 1) * numbers.itemsize)
         parts += [struct.pack("<I", kind), by_length(lengths_of(body), lambda size: struct.pack("<I", size)), body]
     return joined([*parts, project.encode()], rows)
+
+
+def _stock_keys(name: str, column: Array, kind: int) -> Array:
+    """A join key's column that is not of its declared type, by Feast's own converter; what it takes for none is null."""
+    from feast.type_map import python_values_to_proto_values
+    from feast.value_type import ValueType
+
+    declared = _KEY_NAMES[kind]
+    try:
+        values = python_values_to_proto_values(column.to_numpy(zero_copy_only=False), ValueType(kind))
+    except Exception as error:  # whatever a conversion raises
+        raise ValueError(
+            f"The join key {name} is declared as {declared} to Feast, which cannot make that of its column of {column.type}: {error}"
+        ) from error
+    field = f"{declared.lower()}_val"
+    return pa.array([getattr(value, field) if value.WhichOneof("val") == field else None for value in values])

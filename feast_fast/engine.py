@@ -61,16 +61,18 @@ class FastComputeEngine(LocalComputeEngine):
         **kwargs: Any,
     ) -> list[MaterializationJob]:
         tasks = [tasks] if isinstance(tasks, MaterializationTask) else tasks
-        jobs: dict[int, MaterializationJob] = {}
+        jobs: dict[str, MaterializationJob] = {}
         failed: BaseException | None = None
-        for group, whole in self._groups(registry, tasks):
+        # ``feast materialize -v card -v card`` names a view twice.
+        once = list({_name(task): task for task in tasks}.values())
+        for group, whole in self._groups(registry, once):
             if failed is None:
                 failed = self._load(registry, group, whole, kwargs)
             # After a failure the others are not tried: what it met, they would meet.
             status = MaterializationJobStatus.ERROR if failed else MaterializationJobStatus.SUCCEEDED
             for task in group:
-                jobs[id(task)] = LocalMaterializationJob(job_id=_name(task), status=status, error=failed)
-        return [jobs[id(task)] for task in tasks]
+                jobs[_name(task)] = LocalMaterializationJob(job_id=_name(task), status=status, error=failed)
+        return [jobs[_name(task)] for task in tasks]
 
     def _load(
         self, registry: BaseRegistry, group: Sequence[MaterializationTask], whole: bool, kwargs: dict[str, Any]
@@ -113,10 +115,11 @@ class FastComputeEngine(LocalComputeEngine):
         self, registry: BaseRegistry, tasks: Sequence[MaterializationTask]
     ) -> list[tuple[list[MaterializationTask], bool]]:
         """What is loaded together, and whether it is all that its keys hold."""
-        if not self._owns_keys:
+        # A view's other versions are in its keys, too, and the registry does not list them.
+        if not self._owns_keys or self.repo_config.registry.enable_online_feature_view_versioning:
             return [([task], False) for task in tasks]
         fast = [task for task in tasks if self._why_not(task.feature_view) is None]
-        rivals = _online_views(registry, self.repo_config)
+        rivals = _writers(registry, self.repo_config)
         groups: list[tuple[list[MaterializationTask], bool]] = []
         grouped: set[int] = set()
         for task in tasks:
@@ -126,6 +129,7 @@ class FastComputeEngine(LocalComputeEngine):
             group = [other for other in fast if join_keys(other.feature_view) == keys]
             loaded = {other.feature_view.name for other in group}
             whole = task in group and loaded.issuperset(name for name, its_keys in rivals if its_keys == keys)
+            whole = whole and len(loaded) == len(group)  # two windows of one view are no whole
             if whole and sum(len(other.feature_view.features) + 1 for other in group) <= MOST_FIELDS:
                 groups.append((group, True))
                 grouped.update(map(id, group))
@@ -134,14 +138,22 @@ class FastComputeEngine(LocalComputeEngine):
         return groups
 
 
-def _online_views(registry: BaseRegistry, config: RepoConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and join keys of every view that writes to the online store."""
-    views: list[Any] = registry.list_all_feature_views(config.project, allow_cache=True)
-    return [
-        (view.name, join_keys(view))
-        for view in views
+def _writers(registry: BaseRegistry, config: RepoConfig) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and join keys of all that Feast keeps in the online store: views, and vectors of precomputed services.
+
+    The registry is read anew: a view that its cache does not know yet would lose what it wrote.
+    """
+    views: dict[str, Any] = {view.name: view for view in registry.list_all_feature_views(config.project)}
+    found = [
+        (name, join_keys(view))
+        for name, view in views.items()
         if getattr(view, "online", False) or getattr(view, "write_to_online_store", False)
     ]
+    for service in registry.list_feature_services(config.project):
+        if service.precompute_online:
+            used = (views[part.name] for part in service.feature_view_projections if part.name in views)
+            found += [(f"__precomputed__{service.name}", join_keys(view)) for view in used]
+    return found
 
 
 def _name(task: MaterializationTask) -> str:

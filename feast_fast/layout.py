@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,9 @@ class Layout:
     features: tuple[Column, ...]
     timestamp: str
 
+    def __post_init__(self) -> None:
+        require_different(self.hash_fields)
+
     @property
     def columns(self) -> list[str]:
         """The names of all columns that a batch must have."""
@@ -56,6 +60,11 @@ class Layout:
     @property
     def stamp_field(self) -> bytes:
         return timestamp_field(self.view)
+
+    @property
+    def hash_fields(self) -> list[bytes]:
+        """All fields of the hash that the view writes, its event time's first."""
+        return [self.stamp_field, *(column.field for column in self.features)]
 
     def keys(self, batch: pa.RecordBatch) -> Any:
         return key_cells([(name, kind, batch.column(source)) for name, source, kind in self.join_keys], self.project)
@@ -77,6 +86,15 @@ class Layout:
     @property
     def entry_count(self) -> int:
         return 2 + 2 * len(self.features)
+
+
+def require_different(fields: Sequence[bytes]) -> None:
+    """
+    Raises:
+        ValueError: one key would hold a field twice, which a server that is given the whole hash does not survive.
+    """
+    if twice := [field for field, count in Counter(fields).items() if count > 1]:
+        raise ValueError(f"Two features of one key are stored in the same field, {twice[0]!r}: give one another name.")
 
 
 def restore(keys: Any, entries: Any, count: int, ttl_seconds: int | None, replace: bool) -> Any:

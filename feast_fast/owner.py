@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feast_fast.cells import joined
-from feast_fast.layout import Layout
+from feast_fast.layout import Layout, require_different
 
 logger = logging.getLogger(__name__)
 _MUCH = 512 << 20
@@ -29,8 +29,9 @@ def whole_keys(loads: Sequence[tuple[Layout, Iterable[pa.RecordBatch]]]) -> Iter
 
     Raises:
         ValueError: a view shows a key a second time while the first waits for the other views. A later copy is not
-            noticed.
+            noticed. Or two of the views write the same field.
     """
+    require_different([field for layout, _ in loads for field in layout.hash_fields])
     streams = [_encoded(layout, batches) for layout, batches in loads]
     counts = [layout.entry_count for layout, _ in loads]
     nothing = pa.array([], pa.large_binary())

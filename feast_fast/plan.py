@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -25,6 +26,7 @@ from feast_fast.names import key_prefix
 Columns = Mapping[str, Sequence[Any]]
 Cells = Sequence[bytes | None]
 _TWO_U32 = struct.Struct("<II").pack
+_EDITABLE = frozenset((list, dict, set))
 _PLAIN = ({str}, {int}, {bool}, {float}, {bytes})
 
 
@@ -39,7 +41,7 @@ class Status(IntEnum):
     NULL_VALUE = 2
     """Written, as a null."""
     NOT_FOUND = 3
-    """The view holds nothing for this key."""
+    """The view holds nothing for this key, or not this feature."""
     OUTSIDE_MAX_AGE = 4
     """Written, but older than the view's ttl."""
 
@@ -219,15 +221,20 @@ class Answer:
     times: dict[str, list[tuple[int, int] | None]] = field(default_factory=dict)
 
     def statuses(self, name: str) -> Sequence[Status]:
-        """Why each value of a column is what it is: where no value is null, one sequence for all features of a view."""
+        """Why each value of a column is what it is: where no value is null, one sequence for all features of a view.
+
+        A feature that its view got after the row was written is NOT_FOUND, as long as the row is served.
+        """
         values, rows = self.values[name], self.row_statuses.get(name)
         if rows is not None and None not in values:
             return rows
         if rows is None:
             return [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
+        null, none = Status.NULL_VALUE, Status.NOT_FOUND
+        cells = self.cells.get(name) or [b""] * self.rows
         return [
-            Status.NULL_VALUE if value is None and status is Status.PRESENT else status
-            for value, status in zip(values, rows, strict=True)
+            status if value is not None or status is not Status.PRESENT else none if cell is None else null
+            for value, status, cell in zip(values, rows, cells, strict=True)
         ]
 
 
@@ -306,7 +313,11 @@ class Plan:
         for view in self.views:
             _read_view(answer, view, by_layout[view.layout], now_ns)
         if self.on_demand:
-            stored = dict(answer.values)
+            # Copies, which all of them share as with stock: what one edits in place is not what is answered.
+            stored = {
+                name: values.copy() if _EDITABLE.isdisjoint(map(type, values)) else list(map(_copy, values))
+                for name, values in answer.values.items()
+            }
             for computed in self.on_demand:
                 seen = {name: values for name, values in stored.items() if name not in computed.hidden}
                 answer.values |= computed.compute(seen)
@@ -333,6 +344,13 @@ def _read_view(answer: Answer, view: StoredView, columns: Sequence[Cells], now_n
     names = [feature.name for feature in view.features]
     answer.row_statuses |= dict.fromkeys(names, statuses)
     answer.times |= dict.fromkeys(names, times)
+
+
+def _copy(value: Any) -> Any:
+    """A value that nobody else edits; of a list, the first item tells of the others."""
+    if type(value) is list and not (value and (value[0] is None or type(value[0]) in _EDITABLE)):
+        return value.copy()
+    return deepcopy(value)
 
 
 def _age_status(time: tuple[int, int] | None, ttl_ns: int | None, now_ns: int) -> Status:

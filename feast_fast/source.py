@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,7 @@ def newest_rows(
 
     Raises:
         FeastJoinKeysDuringMaterialization: Parquet lacks a join key's column.
+        ValueError: the event timestamp is neither timestamps nor dates.
     """
     source = view.batch_source
     created = _at_source(source, source.created_timestamp_column)
@@ -66,11 +68,13 @@ def newest_rows(
             start_date=start,
             end_date=end,
         ).to_arrow()
+        _require_times(layout, table.schema)
         yield from table.to_batches(max_chunksize=chunk_rows)
         return
     keys, columns = {name for _, name, _ in layout.join_keys}, set(dataset.schema.names)
     if not keys <= columns:
         raise FeastJoinKeysDuringMaterialization(getattr(source, "path", view.name), keys, columns)
+    _require_times(layout, dataset.schema)
     window = _window(dataset.schema.field(layout.timestamp).type, layout.timestamp, start, end)
     newest = None if one_row_per_key else _newest(dataset, layout, created, window)
     seen = 0
@@ -116,24 +120,39 @@ def _dataset(
         return None
     if any(sign in source.path for sign in "*?["):
         return None
-    uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
-    if "://" in uri and not uri.startswith(("file://", "s3://")):
+    # Feast takes file:///x for a path relative to the repo.
+    at = unquote(source.path.removeprefix("file://")) if source.path.startswith("file://") else source.path
+    uri = FileSource.get_uri_for_file_path(config.repo_path, at)
+    if "://" in uri and not uri.startswith("s3://"):
         return None
     endpoint = (
         source.s3_endpoint_override or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     )
     resolved = source.resolve_credentials()
     filesystem, path = FileSource.create_filesystem_and_path(uri, endpoint or "", resolved)
-    return ds.dataset(path.removeprefix("file://"), filesystem=filesystem, format="parquet", partitioning="hive")
+    return ds.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+
+
+def _require_times(layout: Layout, schema: pa.Schema) -> None:
+    kind = schema.field(layout.timestamp).type
+    if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
+        raise ValueError(
+            f"The event timestamp {layout.timestamp} of {layout.view} is a column of {kind}: write it as timestamps or dates."
+        )
 
 
 def _window(kind: pa.DataType, name: str, start: datetime, end: datetime) -> ds.Expression:
+    field = ds.field(name)
+    if pa.types.is_date(kind):
+        kind = pa.timestamp("us")
+        field = field.cast(kind)
+
     def moment(time: datetime) -> pa.Scalar:
         utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         exact = pa.scalar(utc if kind.tz else utc.replace(tzinfo=None), pa.timestamp("us", kind.tz))
         return exact if kind.unit in ("s", "ms") else exact.cast(kind)
 
-    return (ds.field(name) >= moment(start)) & (ds.field(name) <= moment(end))
+    return (field >= moment(start)) & (field <= moment(end))
 
 
 def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds.Expression) -> np.ndarray | None:
@@ -146,6 +165,11 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
             narrow = narrow.set_column(at, column.name, narrow.column(at).cast(column.type.value_type))
     if narrow.group_by(keys, use_threads=False).aggregate([]).num_rows == narrow.num_rows:
         return None
+    narrow = narrow.cast(pa.schema([column.with_type(_long(column.type)) for column in narrow.schema]))
+    if created and narrow.column(created).null_count:  # a null is sorted last, and is no newest to Feast
+        known = "feast_fast created"
+        narrow = narrow.append_column(known, narrow.column(created).is_valid())
+        times.insert(1, known)
     row = "feast_fast row"
     narrow = narrow.append_column(row, pa.array(np.arange(narrow.num_rows)))
     narrow = narrow.take(pc.sort_indices(narrow, [(name, "ascending") for name in dict.fromkeys([*keys, *times, row])]))
@@ -158,3 +182,10 @@ def _newest(dataset: ds.Dataset, layout: Layout, created: str | None, window: ds
     newest = np.zeros(narrow.num_rows, bool)
     newest[narrow.column(row).to_numpy()[last]] = True
     return newest
+
+
+def _long(kind: pa.DataType) -> pa.DataType:
+    """Texts and bytes in 64-bit offsets: a column in one piece may hold more than 2 GiB of them."""
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary(kind) else kind

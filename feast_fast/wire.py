@@ -19,6 +19,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from feast_fast.cells import whole_buffer
+from feast_fast.resp import bulk
 
 T = TypeVar("T")
 _RECEIVE_BYTES = 1 << 20
@@ -127,9 +128,14 @@ class Wire:
 class Lines:
     """The wires to a server, or to every node of a cluster."""
 
-    def __init__(self, client: Any, greeting: bytes = b"") -> None:
+    def __init__(self, client: Any, script: bytes = b"") -> None:
+        """
+        Args:
+            script: in Lua; loaded on every new connection, so that it may be called by its hash.
+        """
         self._client = client
-        self._greeting = greeting
+        self._script = script
+        self._greeting = b"*3\r\n" + bulk(b"SCRIPT") + bulk(b"LOAD") + bulk(script) if script else b""
         self._wires: dict[str, Wire] = {}
 
     def __enter__(self) -> Lines:
@@ -196,7 +202,13 @@ class Lines:
         reader.feed(request.commands[row].as_py())
         name, *arguments = [reader.gets() for _ in range(request.each)][number]
         try:
-            return self._client.execute_command(name.decode(), *arguments)
+            try:
+                return self._client.execute_command(name.decode(), *arguments)
+            except redis.exceptions.NoScriptError:
+                if not self._script:
+                    raise
+                self._client.script_load(self._script)  # on all nodes: there was no wire to greet the new one on
+                return self._client.execute_command(name.decode(), *arguments)
         except redis.ResponseError as error:
             code = getattr(error, "status_code", None)  # which redis-py takes off the words that it knows
             return hiredis.ReplyError(f"{code} {error}" if code else str(error))

@@ -19,7 +19,7 @@ from feast_fast.cells import joined, stamps
 from feast_fast.decode import timestamp
 from feast_fast.layout import Layout, hset, restore
 from feast_fast.listpack import strings
-from feast_fast.resp import bulk, commands
+from feast_fast.resp import commands
 from feast_fast.wire import Lines, Request, check
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ return 1
 """
 """Compare and set: writes a row if its view's timestamp is still what was read, ``=`` and its bytes, or nothing."""
 _SHA = sha1(SET_IF_HELD, usedforsecurity=False).hexdigest().encode()
-_LOAD = b"*3\r\n" + bulk(b"SCRIPT") + bulk(b"LOAD") + bulk(SET_IF_HELD)
 _SAMPLE = 64
 _ROUNDS = 1_000
 _NO_RESTORE = ("NOPERM", "ERR unknown command", "ERR DUMP payload", "ERR Bad data format")
@@ -91,7 +90,7 @@ class Writer:
         first = next(rest, None)
         if first is None:
             return result
-        with Lines(self._client) as stream, Lines(self._client, _LOAD if self._rules.only_newer else b"") as line:
+        with Lines(self._client) as stream, Lines(self._client, SET_IF_HELD if self._rules.only_newer else b"") as line:
             self._mostly_new = self._are_mostly_new(line, first)
             opened = map(self._open, chain([first], rest))
             for request, replies in stream.ask(ahead(opened)):

@@ -76,17 +76,25 @@ OpenRepo = Callable[..., FeatureStore]
 
 @pytest.fixture
 def open_repo(tmp_path: Path, redis_url: str) -> OpenRepo:
-    """``open_repo(views, engine={…}, online={…})``: an applied repo; with the plug-in, unless something else is said."""
+    """``open_repo(views, engine={…}, online={…})``: an applied repo; with the plug-in, unless something else is said.
+
+    What else is applied goes into ``others``. Every repo has a registry of its own, unless one is given.
+    """
     opened: list[int] = []
 
     def open_it(
-        views: Sequence[Any], engine: Any = None, online: Mapping[str, Any] | None = None, offline: str = "duckdb"
+        views: Sequence[Any],
+        engine: Any = None,
+        online: Mapping[str, Any] | None = None,
+        offline: str = "duckdb",
+        registry: Any = None,
+        others: Sequence[Any] = (),
     ) -> FeatureStore:
         opened.append(1)
         config = RepoConfig(
             project="lab",
             provider="local",
-            registry=str(tmp_path / f"registry-{len(opened)}.db"),
+            registry=registry or str(tmp_path / f"registry-{len(opened)}.db"),
             entity_key_serialization_version=3,
             online_store={"type": FAST_STORE, "connection_string": address(redis_url), **(online or {})},
             offline_store={"type": offline},
@@ -94,7 +102,7 @@ def open_repo(tmp_path: Path, redis_url: str) -> OpenRepo:
             repo_path=tmp_path,
         )
         store = FeatureStore(config=config)
-        store.apply([entity for view in views for entity in _entities(view)] + list(views))
+        store.apply([entity for view in views for entity in _entities(view)] + [*views, *others])
         return store
 
     return open_it

@@ -68,6 +68,28 @@ def made(inputs: dict) -> dict:
     }
 
 
+@on_demand_feature_view(
+    sources=[typed[["Int64", "Int64 list"]]], schema=[Field(name="edited", dtype=Int64)], mode="python"
+)
+def editor(inputs: dict) -> dict:
+    inputs["Int64"][0] += 1  # its columns and what is in them, as nobody should
+    for column in ("Int64 list", "map", "int set"):
+        if column in inputs and inputs[column][0]:
+            inputs[column][0].clear()
+    return {"edited": inputs["Int64"].copy()}
+
+
+@on_demand_feature_view(
+    sources=[typed[["Int64", "Int64 list"]]], schema=[Field(name="edited_too", dtype=Int64)], mode="python"
+)
+def editor_too(inputs: dict) -> dict:
+    inputs["Int64"][0] += 1  # its columns and what is in them, as nobody should
+    for column in ("Int64 list", "map", "int set"):
+        if column in inputs and inputs[column][0]:
+            inputs[column][0].clear()
+    return {"edited_too": inputs["Int64"].copy()}
+
+
 @on_demand_feature_view(sources=[aged], schema=[Field(name="doubled", dtype=Float64)], mode="pandas")
 def in_pandas(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"doubled": inputs["age_b"].astype("float64") * 2})
@@ -75,7 +97,7 @@ def in_pandas(inputs: pd.DataFrame) -> pd.DataFrame:
 
 service = FeatureService(name="all_of_it", features=[typed, aged[["age_a"]], shops, pairs, made])
 renamed = FeatureService(name="renamed", features=[shops.with_name("stores"), aged])
-REPO = (card, shop, *VIEWS, made, in_pandas, service, renamed)
+REPO = (card, shop, *VIEWS, made, editor, editor_too, in_pandas, service, renamed)
 assert isinstance(made, OnDemandFeatureView)
 
 

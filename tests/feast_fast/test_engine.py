@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import redis
-from feast import OnDemandFeatureView, RepoConfig
+from feast import FeatureService, OnDemandFeatureView, RepoConfig
 from feast.errors import FeastJoinKeysDuringMaterialization
+from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
-from feast.types import Array, Float64, Int64, String, UnixTimestamp
+from feast.types import Array, Bytes, Float64, Int32, Int64, String, UnixTimestamp
+from tqdm import tqdm
 
 from feast_fast import engine as engine_module
 from feast_fast import store as store_module
@@ -89,6 +92,52 @@ def test_a_tie_goes_to_the_row_that_was_created_last(open_repo: OpenRepo, client
     assert store.get_online_features(["v:n"], [{"card": "a"}]).to_dict()["n"] == [9]
 
 
+@pytest.mark.parametrize(
+    "known", [[False, True, True], [True, False, False], [True, True, False], [False, True, False]]
+)
+def test_a_tie_goes_to_the_row_of_which_the_creation_is_known(
+    known: list[bool], open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    rows = [{"card": "a", "n": at, "created": NOON + timedelta(minutes=at) if at_all else None} for at, at_all in enumerate(known)]  # fmt: skip
+    rows += [{"card": "b", "n": 7, "created": None}]
+    view = view_of("v", {"card": String}, {"n": Int64}, cards(tmp_path / "v.parquet", rows), created="created")
+    found = []
+    for engine in (None, {"type": "local"}):
+        client.flushall()
+        open_repo([view], engine).materialize(START, END)
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("declared", "held", "keys"),
+    [
+        (String, pa.int64(), [1, -2, 2**60]),
+        (String, pa.float64(), [1.0, 0.5, -3.25]),
+        (String, pa.bool_(), [True, False]),
+        (Int64, pa.float64(), [1.0, 2.0, -3.0]),
+        (Int64, pa.decimal128(38, 0), [1, 2**53 + 1, -3]),
+        (Int32, pa.decimal128(9, 0), [1, -(2**20)]),
+        (Int64, pa.string(), ["1", "-22"]),
+        (UnixTimestamp, pa.date32(), [date(2026, 1, 1), date(1969, 1, 1)]),
+    ],
+    ids=str,
+)
+def test_a_key_of_another_type_is_converted_as_stock_does(
+    declared: Any, held: pa.DataType, keys: list[Any], open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    schema = pa.schema({"event_timestamp": pa.timestamp("us", "UTC"), "card": held, "n": pa.int64()})
+    path = cards(tmp_path / "v.parquet", [{"card": key, "n": at} for at, key in enumerate(keys)], schema)
+    found = []
+    for engine in (None, {"type": "local"}):
+        client.flushall()
+        open_repo([view_of("v", {"card": declared}, {"n": Int64}, path)], engine).materialize(START, END)
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert len(found[0]) == len(keys)
+
+
 def test_a_column_of_categories_will_do_for_a_key(
     open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,16 +152,91 @@ def test_a_column_of_categories_will_do_for_a_key(
 
 
 @pytest.mark.parametrize(
-    ("keys", "sentence"),
+    ("declared", "keys", "sentence"),
     [
-        (["a", None, "a"], "A row has no card, which is a join key"),
-        ([1, 2, 1], "The join key card is declared as STRING to Feast, and its column is int64"),
+        (String, ["a", None, "a"], "A row has no card, which is a join key"),
+        (Int64, [1.0, float("nan")], "A row has no card, which is a join key"),
+        (Int64, ["1", "x"], "The join key card is declared as INT64 to Feast, which cannot make that of its column of string"),
+        (Int32, [1, 2**40], "not in range"),
+        (Bytes, ["a"], "declared as BYTES to Feast, which cannot make that of its column of string"),
     ],
-)
-def test_a_wrong_key_is_told(keys: list[Any], sentence: str, open_repo: OpenRepo, tmp_path: Path) -> None:
+)  # fmt: skip
+def test_a_key_that_stock_refuses_is_told(
+    declared: Any, keys: list[Any], sentence: str, open_repo: OpenRepo, tmp_path: Path
+) -> None:
     path = cards(tmp_path / "v.parquet", [{"card": key, "n": at} for at, key in enumerate(keys)])
+    view = view_of("v", {"card": declared}, {"n": Int64}, path)
     with pytest.raises(ValueError, match=sentence):
-        open_repo([view_of("v", {"card": String}, {"n": Int64}, path)]).materialize(START, END)
+        open_repo([view]).materialize(START, END)
+    with pytest.raises(Exception):  # noqa: B017
+        open_repo([view], engine={"type": "local"}).materialize(START, END)
+
+
+def of_times(path: Path, times: Any) -> Any:
+    """A view over rows whose event times are of any type; the first three are of two cards."""
+    path.parent.mkdir(exist_ok=True)
+    ids = ["a", "b", "a", *"cdefgh"][: len(times)]
+    pq.write_table(pa.table({"card": ids, "n": range(len(times)), "event_timestamp": times}), path)
+    return view_of("v", {"card": String}, {"n": Int64}, str(path))
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()], ids=str)
+@pytest.mark.parametrize("one_row_per_key", [False, True])
+def test_event_times_that_are_dates(
+    kind: pa.DataType, one_row_per_key: bool, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The window's ends among them."""
+    day = START.date()
+    days = [day, day, END.date(), day - timedelta(days=1), END.date() + timedelta(days=1)]
+    view = of_times(tmp_path / "v.parquet", pa.array(days[one_row_per_key:], kind))
+    found = []
+    for engine in ({"type": FAST_ENGINE, "one_row_per_key": one_row_per_key}, {"type": "local"}):
+        client.flushall()
+        open_repo([view], engine).materialize(START, END)
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_event_times_that_are_texts_are_told(
+    open_repo: OpenRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads them."""
+    view = of_times(tmp_path / "v.parquet", pa.array(["2026-03-01 12:00:00"]))
+    for offline in (DuckDBOfflineStore, type("ForeignOfflineStore", (DuckDBOfflineStore,), {})):
+        store = open_repo([view])
+        monkeypatch.setattr(store._get_provider().batch_engine, "offline_store", offline())
+        with pytest.raises(ValueError, match="The event timestamp event_timestamp of v is a column of string"):
+            store.materialize(START, END)
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "a v.parquet"])
+def test_a_source_by_its_uri(name: str, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path) -> None:
+    path = Path(cards(tmp_path / name, [{"card": "a", "n": 1}]))
+    open_repo([view_of("v", {"card": String}, {"n": Int64}, path.as_uri())]).materialize(START, END)
+    assert client.dbsize() == 1
+
+
+def test_keys_of_any_length_in_all_are_sorted(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose offsets need 64 bits beyond 2 GiB, which are more than a test may take: the types stand for them."""
+    seen: list[pa.Schema] = []
+    sort = pc.sort_indices
+
+    def spy(table: pa.Table, keys: Any) -> Any:
+        seen.append(table.schema)
+        return sort(table, keys)
+
+    monkeypatch.setattr(pc, "sort_indices", spy)
+    held = {"text": pa.string(), "binary": pa.binary(), "category": pa.dictionary(pa.int8(), pa.string())}
+    schema = pa.schema({"event_timestamp": pa.timestamp("us", "UTC"), **held, "n": pa.int64()})
+    rows = [{"text": "a", "binary": b"b", "category": "c", "n": at} for at in range(2)]
+    keys = {"text": String, "binary": Bytes, "category": String}
+    open_repo([view_of("v", keys, {"n": Int64}, cards(tmp_path / "v.parquet", rows, schema))]).materialize(START, END)
+    (sorted_as,) = seen
+    assert [sorted_as.field(name).type for name in held] == [pa.large_string(), pa.large_binary(), pa.large_string()]
+    assert client.dbsize() == 1
 
 
 @pytest.mark.parametrize("engine", [None, {"type": "local"}], ids=["ours", "stock"])
@@ -186,6 +310,107 @@ def test_one_view_of_two_is_no_owner(open_repo: OpenRepo, client: redis.Redis, t
     store.materialize(START, END, ["v"])
     assert hashes(client) == before
     assert len(next(iter(before.values()))) == 4
+
+
+def two_views(folder: Path) -> list[Any]:
+    """Of one entity."""
+    return [
+        view_of("v", {"card": String}, {"n": Int64}, cards(folder / "v.parquet", [{"card": "a", "n": 1}])),
+        view_of("w", {"card": String}, {"x": Float64}, cards(folder / "w.parquet", [{"card": "a", "x": 0.5}])),
+    ]
+
+
+def test_a_view_that_another_process_added_keeps_its_fields(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The registry's cache of the first process does not know of it, and will not for an hour."""
+    views = two_views(tmp_path)
+    registry = {"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.sqlite", "cache_ttl_seconds": 3_600}
+    first = open_repo(views[:1], online={"owns_keys": True}, registry=registry)
+    first.materialize(START, END)
+    open_repo(views, online={"owns_keys": True}, registry=registry).materialize(START, END)
+    (both,) = hashes(client).values()
+    assert len(both) == 4
+    first.materialize(START, END, ["v"])
+    assert hashes(client).popitem()[1] == both
+
+
+def test_a_view_that_is_named_twice_is_loaded_once(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole hash with its fields twice is refused by some servers, and others abort at it."""
+    view, _ = two_views(tmp_path)
+    found = []
+    for engine, online in ((None, {"owns_keys": True}), ({"type": "local"}, {"type": "redis"})):
+        client.flushall()
+        open_repo([view], engine, online).materialize(START, END, ["v", "v"])
+        found.append(hashes(client))
+    assert found[0] == found[1]
+    assert "takes no RESTORE" not in caplog.text
+
+
+def test_two_windows_of_one_view_are_no_whole_key(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, _ = two_views(tmp_path)
+    store = open_repo([view], online={"owns_keys": True})
+    engine: Any = store._get_provider().batch_engine
+    windows = [(START, END), (START, NOON), (START, END)]
+    tasks = [MaterializationTask("lab", view, start, end, tqdm) for start, end in windows]
+    monkeypatch.setattr(store_module, "whole_keys", None)
+    jobs = engine.materialize(store.registry, tasks)
+    assert [job.status() for job in jobs] == [MaterializationJobStatus.SUCCEEDED] * 3
+    assert [job.job_id() for job in jobs] == [f"v-{start}-{end}" for start, end in windows]
+    assert len(hashes(client).popitem()[1]) == 2
+
+
+def test_a_field_twice_in_one_key_is_refused() -> None:
+    """Feast's names of fields are hashes of 32 bits, and these are the same. A server may abort at such a hash."""
+    with pytest.raises(ValueError, match="Two features of one key are stored in the same field"):
+        layout_of(view_of("v", {"card": String}, {"f37660": Int64, "f43618": Int64}), CONFIG)
+    names = {"v": "f2552", "w": "f12760"}
+    loads = [
+        (layout_of(view_of(view, {"card": String}, {name: Int64}), CONFIG), some_batches("a"))
+        for view, name in names.items()
+    ]
+    with pytest.raises(ValueError, match="Two features of one key are stored in the same field"):
+        list(whole_keys(loads))
+
+
+@pytest.mark.parametrize("versions", [False, True], ids=["precomputed", "versions"])
+def test_what_else_feast_keeps_in_a_key_stays(
+    versions: bool, open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The vectors of a precomputed service, and the other versions of a view: neither is a view of the registry's list."""
+    view, _ = two_views(tmp_path)
+    registry = {"path": str(tmp_path / "registry.db"), "enable_online_feature_view_versioning": versions}
+    service = FeatureService(name="s", features=[view], precompute_online=not versions)
+    store = open_repo([view], online={"owns_keys": True}, registry=registry, others=[service])
+    store.materialize(START, END)
+    (key,) = client.scan_iter()
+    assert (b"_ts:__precomputed__s" in client.hkeys(key)) is not versions
+    client.hset(key, "_ts:v_v1", "of a version")
+    before = client.hgetall(key)
+    engine: Any = store._get_provider().batch_engine
+    (job,) = engine.materialize(store.registry, [MaterializationTask("lab", view, START, END, tqdm)])
+    assert job.error() is None
+    assert client.hgetall(key) == before
+
+
+def test_a_view_whose_key_goes_by_another_name_is_stored_under_its_own(
+    open_repo: OpenRepo, client: redis.Redis, tmp_path: Path
+) -> None:
+    view, _ = two_views(tmp_path)
+    service = FeatureService(name="s", features=[view.with_name("other").with_join_key_map({"card": "other_card"})])
+    found = []
+    for engine, online in ((None, {"owns_keys": True}), (None, {}), ({"type": "local"}, {"type": "redis"})):
+        client.flushall()
+        store = open_repo([view], engine, online, others=[service])
+        store.materialize(START, END)
+        read = store.get_online_features(store.get_feature_service("s"), [{"other_card": "a"}]).to_dict()
+        found.append((hashes(client), read))
+    assert found[0] == found[1] == found[2]
+    assert found[0][1] == {"other_card": ["a"], "n": [1]}
 
 
 def test_streams_in_step_are_not_held(tmp_path: Path) -> None:

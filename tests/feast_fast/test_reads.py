@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import redis
-from feast import FeatureStore, RepoConfig
+from feast import FeatureService, FeatureStore, RepoConfig
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types import Value_pb2
@@ -190,6 +190,32 @@ def test_features_made_on_demand(loaded: FeatureStore, fast: FastStore, stock: R
     assert found["words"] == [["w", "x"]] * len(rows)
 
 
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1]], ids=["a few", "one"])
+def test_what_an_on_demand_function_edits_is_not_what_is_answered(
+    loaded: FeatureStore, fast: FastStore, stock: RedisOnlineStore, rows: Any
+) -> None:
+    """Columns and what is in them; two such functions see each other's edits, as with stock."""
+    write(
+        loaded,
+        typed,
+        {"card_id": "c1"},
+        {"Int64": 1, "Int64 list": [1, 2], "map": {"k": 1}, "int set": {1}},
+        NOW + timedelta(seconds=1),
+    )
+    features = [
+        "typed:Int64",
+        "typed:Int64 list",
+        "typed:map",
+        "typed:int set",
+        "editor:edited",
+        "editor_too:edited_too",
+    ]
+    found = both(fast, stock, loaded, features, [{"card_id": row["card_id"]} for row in rows])
+    assert (found["Int64"][0], found["Int64 list"][0]) == (1, [1, 2])
+    assert found["edited"][0] == 2
+    assert found["edited_too"][0] == 3
+
+
 @pytest.mark.parametrize(
     ("features", "rows", "more"),
     [
@@ -277,6 +303,22 @@ def test_why_a_value_is_missing(loaded: FeatureStore, fast: FastStore, features:
     assert aged_out["shop_x"] == found["shop_x"]
 
 
+@pytest.mark.parametrize("by_stock", [False, True], ids=["fast", "by stock"])
+def test_a_feature_that_was_added_after_the_row_was_written(
+    store: FeatureStore, fast: FastStore, empty: redis.Redis, by_stock: bool
+) -> None:
+    """Stock's response does not tell it from a null."""
+    write(store, aged, {"card_id": "c1"}, {"age_a": None}, NOW)
+    write(store, aged, {"card_id": "c2"}, {"age_a": 1, "age_b": 0.5}, NOW)
+    features = ["aged:age_a", "aged:age_b", *(["in_pandas:doubled"] if by_stock else [])]
+    rows = [{"card_id": card} for card in ("c1", "c2", "c3")]
+    found = statuses(ask(fast, store, features, rows))
+    assert found["age_a"] == ["NULL_VALUE", "PRESENT", "NOT_FOUND"]
+    assert found["age_b"] == ["NULL_VALUE" if by_stock else "NOT_FOUND", "PRESENT", "NOT_FOUND"]
+    AS_OF.set(NOW + timedelta(hours=2))
+    assert statuses(ask(fast, store, features, rows))["age_b"] == ["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
+
+
 def test_statuses_are_numbered_as_feasts() -> None:
     assert {status.name: status.value for status in Status} | {"INVALID": 0} == dict(FieldStatus.items())
 
@@ -326,6 +368,20 @@ def test_a_changed_definition_is_read_anew(loaded: FeatureStore, fast: FastStore
         assert ask(fast, loaded, ["aged:age_a"], ROWS[:1]).to_dict()["age_a"] == [0]
     finally:
         loaded.apply([aged])
+
+
+def test_a_key_under_another_name(loaded: FeatureStore, fast: FastStore, stock: RedisOnlineStore) -> None:
+    """One view for two ends of a pair: each end's key is in a column of its own."""
+    renamed = [shops.with_name(end).with_join_key_map({"shop_id": f"{end}_id"}) for end in ("here", "there")]
+    ends = FeatureService(name="ends", features=[*renamed, pairs])
+    loaded.apply([ends])
+    rows = [{"card_id": "c1", "shop_id": 1, "here_id": 1, "there_id": -(2**63)}, {"card_id": "c2", "shop_id": 2, "here_id": 2, "there_id": 1}]  # fmt: skip
+    try:
+        found = both(fast, stock, loaded, loaded.get_feature_service("ends"), rows, full_feature_names=True)
+    finally:
+        loaded.delete_feature_service("ends")
+    assert found["here__shop_n"] == [-1, None]
+    assert found["there__shop_n"] == [-(2**63), -1]
 
 
 @pytest.mark.parametrize("name", ["all_of_it", "renamed", None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -148,13 +148,9 @@ def test_a_faster_writer_is_not_overwritten(
 
 def test_two_loads_at_once_leave_the_newer_one(client: redis.Redis, redis_url: str) -> None:
     loads = [rows(*((f"c{at}", number, NOON + timedelta(hours=number)) for at in range(300))) for number in range(4)]
-    threads = [
-        threading.Thread(target=load, args=(redis.Redis.from_url(redis_url), table, None, 50)) for table in loads
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(loads)) as pool:
+        running = [pool.submit(load, redis.Redis.from_url(redis_url), table, None, 50) for table in loads]
+    assert [load.result().rows for load in running] == [300] * len(loads)
     assert {value(client, f"c{at}") for at in range(300)} == {3}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from feast_fast.names import feature_field
 from jobs.common.products import CARD_DAILY, CARD_LAST_STATE
 from jobs.online.reader import Column
 from jobs.serve.app import BODY_BYTES, CARD_BYTES
@@ -55,6 +56,20 @@ def test_one_request_for_all_cards(service: Service) -> None:
     rows = [{"card_id": card, **fact} for card in CARDS]
     wanted = service.reader.read(["request_features:cnt_1h", "mcc_daily:mcc_cnt_90d"], rows, MIDNIGHT)
     same(answer.json()["features"], as_json(wanted))
+
+
+def test_a_feature_that_was_not_loaded_yet_is_not_found(service: Service) -> None:
+    """The view's other features are there; a null that was loaded is another thing."""
+    field = feature_field("card_daily", "cnt_1d")
+    (key,) = (key for key in service.redis.scan_iter() if b"card_id" in key and b"card-1" in key)
+    held = service.redis.hget(key, field)
+    service.redis.hdel(key, field)
+    try:
+        answer = service.post(cards=["card-1"], features=[f"card_daily:{n}" for n in ("cnt_1d", "amt_1d", "max_30d")])
+    finally:
+        service.redis.hset(key, field, held)
+    statuses = {name: column["statuses"] for name, column in answer.json()["features"].items()}
+    assert statuses == {"cnt_1d": ["NOT_FOUND"], "amt_1d": ["PRESENT"], "max_30d": ["NULL"]}
 
 
 @pytest.mark.parametrize("after", [timedelta(0), timedelta(days=2, seconds=1), timedelta(days=91)])
