@@ -15,7 +15,7 @@ from jobs.common.errors import JobError, interrupt_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from pyspark import java_gateway
 from jobs.common.cli import job_command, main
@@ -39,6 +39,9 @@ def command(context):
     lake = context.lake
     with lake.staging() as staging, spark_context(context.settings, lake, "sleeper") as spark:
         lake.make_folder_of(lake.path(f"{staging}/folder/x"))
+        if "HANGS" in os.environ:
+            os.kill(spark._gateway.proc.pid, signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGTERM)
         spark.parallelize([0, 1], 2).map(lambda n: work(n)).collect()
     return {}
 
@@ -127,6 +130,15 @@ def test_while_the_jvm_starts(tmp_path: Path, sent: signal.Signals, code: int) -
     process = begin(tmp_path, sent)
     try:
         check_its_end(process, tmp_path, code)
+    finally:
+        end_what_is_left(process, tmp_path)
+
+
+def test_a_jvm_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANGS", "1")
+    process = begin(tmp_path, sent=0)
+    try:
+        check_its_end(process, tmp_path, 143)
     finally:
         end_what_is_left(process, tmp_path)
 
