@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.bronze.check import Checked, Refused, Tally, accepted_schema, check_file
+from jobs.bronze.lines import MAX_LINE
 from jobs.bronze.rules import TIME, typed_schema
 from jobs.common.contract import LandingDataset
 from jobs.common.digest import Digest, hash_values
@@ -28,6 +29,8 @@ from jobs.common.workplace import Workplace
 ROWS_PER_GROUP = 1 << 18
 BYTES_PER_GROUP = 16 << 20
 ROWS_PER_BATCH, BYTES_PER_BATCH = 1 << 16, 64 << 20
+LINES_AT_ONCE = BYTES_PER_BATCH // MAX_LINE
+"""Refused lines that are read back at once: they may be long."""
 _RUN = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -272,7 +275,7 @@ class QuarantineTask:
         with pq.ParquetWriter(lake.path(path), schema, filesystem=lake.filesystem, **_PARQUET) as writer:
             for rows in _groups(chain.from_iterable(_read_run(lake, run) for run in self.runs)):
                 writer.write_table(rows.append_column("ingest_time", pa.repeat(_ingest_time(self.day), len(rows))))
-        return _read_back(lake, path, [], None, 0)
+        return _read_back(lake, path, [], None, 0, LINES_AT_ONCE)
 
 
 def run_schema(dataset: LandingDataset) -> pa.Schema:
@@ -336,7 +339,9 @@ def _read_run(lake: Lake, path: str) -> Iterator[pa.RecordBatch]:
         yield from pa.ipc.open_stream(stream)
 
 
-def _read_back(lake: Lake, path: str, texts: list[str], time: str | None, duplicates: int) -> StagedFile:
+def _read_back(
+    lake: Lake, path: str, texts: list[str], time: str | None, duplicates: int, at_once: int = ROWS_PER_GROUP
+) -> StagedFile:
     """Reads a written file as a reader will.
 
     Args:
@@ -344,7 +349,7 @@ def _read_back(lake: Lake, path: str, texts: list[str], time: str | None, duplic
     """
     digest, dates = Digest(), Counter[str]()
     with pq.ParquetFile(lake.path(path), filesystem=lake.filesystem, read_dictionary=texts) as parquet:
-        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP):
+        for batch in parquet.iter_batches(batch_size=at_once):
             digest.update(batch)
             if time:
                 for found in pc.value_counts(batch.column(time).cast(pa.date32())).to_pylist():

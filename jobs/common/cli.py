@@ -14,7 +14,7 @@ from typing import Any
 import click
 import structlog
 
-from jobs.common.errors import JobError, WrongCall
+from jobs.common.errors import JobError, WrongCall, interrupt_of
 from jobs.common.lake import Lake
 from jobs.common.log import setup_logging
 from jobs.common.settings import Settings, load_settings
@@ -108,18 +108,20 @@ def main(command: click.Command) -> None:
             f"Reading or writing failed: {error}. Mend that, then run the same call again; nothing half-written counts.",
             1,
         )
-    except _TerminatedError:
-        _end("Terminated. Nothing half-done was published; the same call finishes the work.", 143)
-    except (KeyboardInterrupt, click.Abort):
-        _end("Interrupted. Nothing half-done was published; the same call finishes the work.", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        word, code = ("Terminated", 143) if isinstance(interrupt_of(error), _Terminated) else ("Interrupted", 130)
+        _end(f"{word}. Nothing half-done was published; the same call finishes the work.", code)
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM, as an exception: it passes through the places that tidy up, and through no handler of errors."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: it passes through the places that tidy up, and through no handler of errors.
+
+    Of an interrupt py4j knows that the answer it waits for will not be read: it goes on by another connection to the JVM.
+    """
 
 
 def _terminate(*_: Any) -> None:
-    raise _TerminatedError
+    raise _Terminated
 
 
 def _end(message: str, code: int) -> None:

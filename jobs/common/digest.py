@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _NULL = np.uint64(0x6E756C6C6E756C6C)
+_TEXT_AT_ONCE = 16 << 20
+"""Bytes of text that are hashed at once: they are copied, and some are long."""
 
 
 def mix(x: np.ndarray) -> np.ndarray:
@@ -123,23 +125,32 @@ def _bits(column: pa.Array) -> np.ndarray:
 
 def _hash_strings(column: pa.Array) -> np.ndarray:
     binary = pc.fill_null(column, "").cast(pa.large_binary())
-    offsets = np.frombuffer(binary.buffers()[1], np.int64)[binary.offset : binary.offset + len(binary) + 1]
-    data = np.frombuffer(binary.buffers()[2] or b"", np.uint8)
-    lengths = np.diff(offsets)
+    lengths = np.diff(_offsets(binary))
     hashed = np.empty(len(binary), np.uint64)
     for length in np.unique(lengths):
         where = np.flatnonzero(lengths == length)
-        words = -(-int(length) // 8)
-        padded = np.zeros((where.size, words * 8), np.uint8)
-        if length and where.size == len(binary):  # one beside the other
-            padded[:, :length] = data[offsets[0] : offsets[-1]].reshape(-1, length)
-        else:
-            padded[:, :length] = data[offsets[where][:, None] + np.arange(length)]
-        h = np.full(where.size, length, np.uint64) * _GOLDEN
-        for word in padded.view("<u8").T if words else ():
-            h = mix(h ^ word) + _GOLDEN
-        hashed[where] = h
+        at_once = max(1, _TEXT_AT_ONCE // max(1, int(length)))
+        for some in (where[i : i + at_once] for i in range(0, where.size, at_once)):
+            in_a_row = some[-1] - some[0] == some.size - 1
+            texts = binary.slice(some[0], some.size) if in_a_row else binary.take(pa.array(some))
+            hashed[some] = _hash_equally_long(texts, int(length))
     return hashed
+
+
+def _hash_equally_long(texts: pa.LargeBinaryArray, length: int) -> np.ndarray:
+    words = -(-length // 8)
+    padded = np.zeros((len(texts), words * 8), np.uint8)
+    if length:
+        offsets = _offsets(texts)
+        padded[:, :length] = np.frombuffer(texts.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(-1, length)
+    h = np.full(len(texts), length, np.uint64) * _GOLDEN
+    for word in padded.view("<u8").T if words else ():
+        h = mix(h ^ word) + _GOLDEN
+    return h
+
+
+def _offsets(texts: pa.LargeBinaryArray) -> np.ndarray:
+    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
 
 
 def _hash_dictionary(column: pa.DictionaryArray) -> np.ndarray:

@@ -36,3 +36,10 @@ class BadData(JobError):
     """More of the input is bad than the caller allows. Nothing was published. Exit code 3."""
 
     exit_code = 3
+
+
+def interrupt_of(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt that an error is, or in whose wake it came."""
+    while not (error is None or isinstance(error, KeyboardInterrupt)):
+        error = error.__context__
+    return error

@@ -192,7 +192,7 @@ CARD_DAILY = Product(
         Feature(
             "hour_sin_mean_30d",
             _DOUBLE,
-            "Sine of the circular mean local time of day of the last 30 days; null without one.",
+            "Sine of the circular mean local time of day of the last 30 days; null without one, also where the times cancel: their mean vector is shorter than 1e-9.",
             26,
         ),
         Feature("hour_cos_mean_30d", _DOUBLE, "Cosine of the same.", 26),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer, current_thread, main_thread
 from typing import Any
 
 import structlog
@@ -15,12 +19,14 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
-from jobs.common.errors import BadData, JobError, WrongCall
+from jobs.common.errors import BadData, JobError, WrongCall, interrupt_of
 from jobs.common.java import archive_path, ensure_java
 from jobs.common.lake import Lake
 from jobs.common.settings import Settings
 
 EXECUTOR_SECONDS = 300
+STOP_SECONDS = 5
+"""How long an interrupted job lets Spark tidy up, such as its executors: a stopped container has ten seconds, or thirty."""
 
 
 @contextmanager
@@ -58,12 +64,14 @@ def spark_context(
     own = {**_BASE, **_jvm(settings, archive_to), **_daemon(daemon), **(conf or {}), **settings.spark_settings}
     spark_conf = SparkConf().setMaster(settings.spark_master).setAppName(app)
     spark_conf.setAll([(key, str(value)) for key, value in own.items()])
-    context = None
+    _silence_py4j()
     try:
-        context = SparkContext.getOrCreate(spark_conf)
-        if not settings.spark_master.startswith("local"):
-            _await_executor(context, settings.spark_master)
-        yield context
+        with _held_back():
+            context = SparkContext.getOrCreate(spark_conf)
+        with _stopped_at_the_end(context):
+            if not settings.spark_master.startswith("local"):
+                _await_executor(context, settings.spark_master)
+            yield context
     except (PySparkException, Py4JError) as error:
         if failure := lake.failure(str(error)) or _of_a_task(str(error)):
             raise failure from error
@@ -74,10 +82,57 @@ def spark_context(
             f"Spark's JVM is gone, most often for want of memory: it had {settings.spark_driver_memory}. "
             "Its last words are above; SPARK_DRIVER_MEMORY gives it more."
         ) from error
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Lets SIGTERM and Ctrl-C wait for the end of this, and leaves SIGINT as it was.
+
+    A JVM that has nobody to tell its address to would stay for ever. And Spark has a handler of its own for SIGINT, which
+    talks to the JVM in the middle of another talk.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    came: list[int] = []
+    known = {n: signal.signal(n, lambda number, _: came.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
-        if context:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextmanager
+def _stopped_at_the_end(context: SparkContext) -> Iterator[None]:
+    """Stops Spark, with a JVM that is killed if it does not tidy up within STOP_SECONDS of an interrupt."""
+    killing = Timer(STOP_SECONDS, context._gateway.proc.kill)  # type: ignore[union-attr]
+    killing.daemon = True  # who interrupts again waits for nothing
+    try:
+        yield
+    except BaseException as error:
+        if interrupt := interrupt_of(error):  # what failed after it did so for want of a JVM that got the signal, too
+            killing.start()
             with suppress(ConnectionError, Py4JError):
-                context.stop()
+                context.setLogLevel("OFF")  # of tasks that are cut short
+            raise interrupt from None
+        raise
+    finally:
+        with suppress(ConnectionError, Py4JError), warnings.catch_warnings(action="ignore"):
+            context.stop()
+        killing.cancel()
+
+
+def _silence_py4j() -> None:
+    """It logs traces of what it raises as well, some of them as the root logger."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return record.module != "java_gateway"
 
 
 def _await_executor(context: SparkContext, master: str) -> None:

@@ -54,6 +54,8 @@ from jobs.features.windows import (
 
 TRANSACTION, CARD_VERSION = 0, 1
 WINDOWS_US = {"10m": 600_000_000, "1h": HOUR_US, "1d": DAY_US, "7d": 7 * DAY_US, "30d": 30 * DAY_US}
+MEAN_HOUR_LEAST = 1e-9
+"""Length of the mean of an hour's unit vectors below which it has no direction: a million times what rounding adds to it."""
 
 INPUT_SCHEMA = pa.schema(
     {
@@ -320,9 +322,13 @@ class Cards:
         return columns
 
     def mean_hour(self, month: Window) -> tuple[Doubles, Doubles]:
-        """Sine and cosine of the circular mean local time of day of each window; NaN where there is none."""
+        """Sine and cosine of the circular mean local time of day of each window; NaN where there is none.
+
+        Times that cancel have none: a sum that is no longer than MEAN_HOUR_LEAST an event would tell of rounding.
+        """
         sin, cos = (s.over(month) for s in self.hour_sums)
         length = np.hypot(sin, cos)
+        length = np.where(length < MEAN_HOUR_LEAST * month.count, np.nan, length)
         return ratio(sin, length), ratio(cos, length)
 
 

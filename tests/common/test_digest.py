@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.common.digest import Digest, table_digest
+from jobs.common import digest as digests
+from jobs.common.digest import Digest, hash_values, table_digest
 
 SCHEMA = pa.schema(
     {
@@ -68,6 +70,25 @@ def test_a_dictionary_is_its_values() -> None:
     for table in (short, short.slice(1)):
         expected = plain.slice(plain.num_rows - table.num_rows)
         assert table_digest(table.combine_chunks().to_batches()) == table_digest(expected.to_batches())
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_texts_are_hashed_in_slices(monkeypatch: pytest.MonkeyPatch, mixed: bool) -> None:
+    texts = pa.array([f"{i:05d}" * (1 + (i % 3) * mixed) for i in range(100)] + [""] * mixed).slice(1)
+    expected = [int(hash_values(pa.array([text]))[0]) for text in texts.to_pylist()]
+    for at_once in (1, 7, 10**6):
+        monkeypatch.setattr(digests, "_TEXT_AT_ONCE", at_once)
+        assert hash_values(texts).tolist() == expected
+
+
+def test_long_texts_take_little_memory() -> None:
+    """As in the quarantine, where one length stands among others."""
+    texts = pa.array([*("x" * 65_536 for _ in range(999)), "y"])
+    tracemalloc.start()
+    hash_values(texts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
 
 
 @settings(deadline=None)  # a busy machine is no error

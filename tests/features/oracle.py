@@ -64,7 +64,8 @@ select q.*, a.* exclude (qid, n, s1, s2, cnp, abroad, night, s, c), coalesce(d.d
   {zero}
   amt_1d / nullif(amt_30d / 30, 0) as spend_accel,
   a.cnp / nullif(a.cnt_30d, 0) as cnp_share_30d, a.abroad / nullif(a.cnt_30d, 0) as foreign_share_30d, a.night / nullif(a.cnt_30d, 0) as night_share_30d,
-  case when a.cnt_30d > 0 then sin(atan2(s, c)) end as hour_sin_mean_30d, case when a.cnt_30d > 0 then cos(atan2(s, c)) end as hour_cos_mean_30d,
+  case when sqrt(s * s + c * c) >= 1e-9 then sin(atan2(s, c)) end as hour_sin_mean_30d,  -- else the times cancel
+  case when sqrt(s * s + c * c) >= 1e-9 then cos(atan2(s, c)) end as hour_cos_mean_30d,
   cast(vo.issued_at at time zone 'UTC' as date) as issued, cast(vo.expires_at at time zone 'UTC' as date) as expires
 from query q left join agg a using (qid) left join declined d using (qid) left join version_of vo using (qid)
 """

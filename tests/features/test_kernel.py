@@ -203,6 +203,32 @@ def test_standard_deviation_of_near_equal_large_values() -> None:
     assert std[0] == pytest.approx(np.std(values - 10**7, ddof=1), rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "mean"),
+    [
+        ([0, 12 * 3600], None),
+        ([0, 8 * 3600, 16 * 3600] * 9, None),
+        ([0, 12 * 3600 + 1], 18 * 3600 + 0.5),
+        ([0] * 500 + [12 * 3600] * 499, 0),
+    ],
+    ids=["two cancel", "many cancel", "two nearly cancel", "one more than cancel"],
+)
+def test_times_that_cancel_have_no_mean_hour(seconds: list[int], mean: float | None) -> None:
+    data = awkward_cards(LAST, LAST)
+    midnight = datetime(LAST.year, LAST.month, LAST.day, tzinfo=UTC)
+    row = {**data.transactions[LAST][0], "card_id": "c1", "status": "approved", "utc_offset_minutes": 0}
+    at = [midnight - timedelta(days=1 + i % 25) + timedelta(seconds=s) for i, s in enumerate(seconds)]
+    rows = [{**row, "transaction_id": f"{i:03d}", "event_time": t} for i, t in enumerate([*at, midnight])]
+    found = states(kernel_rows(rows[:-1], [])).to_pylist()[-1]
+    deviation = features(rows, [])[rows[-1]["transaction_id"]]["hour_dev_30d"]
+    if mean is None:
+        assert (found["hour_sin_mean_30d"], found["hour_cos_mean_30d"], deviation) == (None, None, None)
+    else:
+        angle = 2 * np.pi * mean / 86_400
+        expected = pytest.approx((np.sin(angle), np.cos(angle), 1 - np.cos(angle)), abs=1e-9)
+        assert (found["hour_sin_mean_30d"], found["hour_cos_mean_30d"], deviation) == expected
+
+
 def test_more_keys_than_an_axis_holds_are_refused() -> None:
     axis = Axis(0, 10**17, 10**13)
     axis.require_room(axis.keys)

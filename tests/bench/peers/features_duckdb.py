@@ -115,8 +115,8 @@ def _windows() -> list[str]:
             select * exclude (s, c, cnp, foreign_, night),
               amt_1d / nullif(amt_30d / 30, 0) as spend_accel, cnp / nullif(cnt_30d, 0) as cnp_share_30d,
               foreign_ / nullif(cnt_30d, 0) as foreign_share_30d, night / nullif(cnt_30d, 0) as night_share_30d,
-              case when cnt_30d > 0 then sin(atan2(s, c)) end as hour_sin_mean_30d,
-              case when cnt_30d > 0 then cos(atan2(s, c)) end as hour_cos_mean_30d
+              case when sqrt(s * s + c * c) >= 1e-9 then sin(atan2(s, c)) end as hour_sin_mean_30d,
+              case when sqrt(s * s + c * c) >= 1e-9 then cos(atan2(s, c)) end as hour_cos_mean_30d
             from answer""",
     ]
 

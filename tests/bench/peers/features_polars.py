@@ -333,6 +333,7 @@ def _with_long_features(rows: pl.DataFrame, sums: pl.DataFrame, wanted: Mapping[
     squares = pl.col("squares_30d") - mean * total - mean * rest
     std = ((squares - rest.cast(pl.Float64) * rest / n) / (n - 1)).clip(0).sqrt()
     length = (sin.cast(pl.Float64) ** 2 + cos.cast(pl.Float64) ** 2).sqrt()
+    length = pl.when(length >= 1e-9 * UNIT * n).then(length)  # else the times cancel
     names = {f"declined_{span}": f"declines_{span}" for span in ("1h", "1d") if span in wanted}
     return (
         rows.hstack(over(sums, rows, wanted))
