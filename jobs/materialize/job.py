@@ -146,7 +146,7 @@ def _remove_vanished(store: Any, client: redis.Redis, lake: Lake, state: State) 
             keys = _live_keys(layout, lake, product, state)
             # Views of one entity mostly have the same keys, which are many.
             live[product.name] = next((others for others in live.values() if others == keys), keys)
-            fields[product.name] = [layout.stamp_field, *(column.field for column in layout.features)]
+            fields[product.name] = layout.hash_fields
         entities.append(Entity([join_key], live, fields))
     swept = sweep(client, store.config.project, entities)
     for name, count in swept.kept.items():

@@ -226,7 +226,7 @@ def test_what_left_the_source_is_removed(client: redis.Redis, redis_url: str) ->
         "v": Keys([LAYOUT.keys(rows(("a", 0, NOON)).to_batches()[0])]),
         "w": Keys(LAYOUT.keys(batch) for batch in rows(("a", 0, NOON), ("b", 0, NOON)).to_batches(max_chunksize=1)),
     }
-    fields = {at.view: [at.stamp_field, *(column.field for column in at.features)] for at in (LAYOUT, other)}
+    fields = {at.view: at.hash_fields for at in (LAYOUT, other)}
     swept = sweep(client, "lab", [Entity(["card"], live, fields)])
     assert (swept.kept, swept.removed) == ({"v": 1, "w": 2}, 2)
     assert client.exists(foreign)
@@ -238,7 +238,7 @@ def test_a_sweep_of_more_keys_than_a_scan_brings_at_once(client: redis.Redis) ->
     """Scanned while keys go, a key may come twice and is counted once."""
     there = rows(*((f"card {number}", number, NOON) for number in range(7_000)))
     load(client, there, chunk=1_000)
-    fields = {LAYOUT.view: [LAYOUT.stamp_field, FIELD]}
+    fields = {LAYOUT.view: LAYOUT.hash_fields}
     stays = rows(*((f"card {number}", number, NOON) for number in range(1_000, 9_000)))  # 2,000 were never loaded
     live = {LAYOUT.view: Keys(map(LAYOUT.keys, stays.to_batches(max_chunksize=999)))}
     swept = sweep(client, "lab", [Entity(["card"], live, fields)])
