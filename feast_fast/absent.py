@@ -110,10 +110,11 @@ def _hashes(keys: Any) -> np.ndarray:
 def _looks(client: Any, project: str, entities: Sequence[Entity]) -> Iterator[Request]:
     """Asks for the views' timestamps of every key of the entities; ``rows`` is the entity."""
     known = [(entity, key_prefix(entity.join_keys), len(entity.join_keys)) for entity in entities]
+    suffix = project.encode()
     for keys in _chunks(_scan(client, project)):
         for entity, prefix, values in known:
             alike = [key for key in keys if key.startswith(prefix)]
-            own = [key for key in alike if _project_of(key, len(prefix), values) == project.encode()]
+            own = [key for key in alike if _project_of(key, len(prefix), values) == suffix]
             if own:
                 cells = pa.array(own, pa.large_binary())
                 stamps = [entity.fields[view][0] for view in entity.live]

@@ -103,11 +103,8 @@ def target(event_date: date, bronze: Iterable[BronzeDay], code_version: str) -> 
     bronze = list(bronze)
     counted = [b for b in bronze if _counts(b, event_date)]
     lines = sorted(b.day for b in counted if b.dataset == TRANSACTIONS.bronze)
-    inputs = sorted(
-        (b.dataset, b.day.isoformat(), b.digest)
-        for b in bronze
-        if _counts(b, event_date) or (b.dataset == TRANSACTIONS.bronze and _judges_one_of(b.day, lines))
-    )
+    judges = [b for b in bronze if b.dataset == TRANSACTIONS.bronze and _judges_one_of(b.day, lines)]
+    inputs = sorted({(b.dataset, b.day.isoformat(), b.digest) for b in (*counted, *judges)})
     newest = max((date.fromisoformat(day) for _, day, _ in inputs), default=event_date)
     fingerprint = hashlib.sha256(json.dumps([code_version, inputs]).encode()).hexdigest()
     return Target(event_date, fingerprint, max(newest, event_date) + ONE_DAY)
