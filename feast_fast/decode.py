@@ -53,12 +53,26 @@ def column(cells: Sequence[bytes | None], feature_type: Any = None) -> list[Any]
         return [value(cell, feature_type) for cell in cells]
     decoders = _DECODERS
     try:
-        if len(cells) == 1:  # of the most frequent length, without the cost of a comprehension
-            (cell,) = cells
-            return [decoders[cell[0]](cell) if cell else None]
         return [decoders[cell[0]](cell) if cell else None for cell in cells]
     except (IndexError, struct.error, UnicodeDecodeError, _NotCanonicalError):
         return [value(cell) for cell in cells]
+
+
+def columns(cells: Sequence[Sequence[bytes | None]], types: Sequence[Any] = ()) -> list[list[Any]]:
+    """``column`` of each.
+
+    Args:
+        types: of each, what ``column`` takes; none where no column needs any.
+    """
+    if types:
+        return list(map(column, cells, types))
+    if not cells or len(cells[0]) > 1:
+        return list(map(column, cells))
+    decoders = _DECODERS
+    try:  # of the most frequent length, without the cost of a call for each
+        return [[decoders[cell[0]](cell) if cell else None] for (cell,) in cells]
+    except (IndexError, struct.error, UnicodeDecodeError, _NotCanonicalError):
+        return list(map(column, cells))
 
 
 def timestamp(data: bytes | None) -> tuple[int, int] | None:

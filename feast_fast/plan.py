@@ -122,35 +122,23 @@ class KeyLayout:
 
 
 @dataclass(frozen=True)
-class StoredFeature:
-    """A feature that Redis holds.
-
-    Attributes:
-        name: in the answer.
-        at: where its cell stands in a reply.
-        feature_type: for ``decode.value``.
-    """
-
-    name: str
-    at: int
-    feature_type: Any = None
-
-
-@dataclass(frozen=True)
 class StoredView:
-    """The features of one view that a plan asks for.
+    """The features of one view that a plan asks for: in a reply their cells stand side by side, that of the event time after them.
 
     Attributes:
         layout: which of the plan's key layouts.
-        stamp_at: where the cell of the event time stands in a reply.
+        start: where the first of the cells stands in a reply.
         ttl_ns: nanoseconds for which a value is served; None is for ever.
+        features: their names in the answer.
+        types: for ``decode.columns``, one a feature; none where the bytes say it all.
     """
 
     name: str
     layout: int
-    stamp_at: int
+    start: int
     ttl_ns: int | None
-    features: tuple[StoredFeature, ...]
+    features: tuple[str, ...]
+    types: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,6 +250,12 @@ class Plan:
         """The columns that a request must have to find all keys."""
         return list(dict.fromkeys(name for layout in self.layouts for name in layout.columns))
 
+    @cached_property
+    def _brings_more(self) -> bool:
+        """Whether on-demand features need what nobody asked for."""
+        stored = {name for view in self.views for name in view.features}
+        return not self.features | self.join_keys >= stored | self.request_data
+
     def lookup(self, columns: Columns) -> Lookup:
         """The keys of a request.
 
@@ -321,27 +315,26 @@ class Plan:
             for computed in self.on_demand:
                 seen = {name: values for name, values in stored.items() if name not in computed.hidden}
                 answer.values |= computed.compute(seen)
-        if len(answer.values) > len(self.features):
+        if self._brings_more:
             kept = self.features | self.join_keys
             answer.values = {name: values for name, values in answer.values.items() if name in kept}
         return answer
 
 
 def _read_view(answer: Answer, view: StoredView, columns: Sequence[Cells], now_ns: int) -> None:
-    stamps = columns[view.stamp_at]
+    names, stamp_at = view.features, view.start + len(view.features)
+    cells, stamps = columns[view.start : stamp_at], columns[stamp_at]
     known = {stamp: decode.timestamp(stamp) for stamp in set(stamps)}  # a load gives all rows the same
     judged = {stamp: _age_status(time, view.ttl_ns, now_ns) for stamp, time in known.items()}
     statuses, times = [judged[stamp] for stamp in stamps], [known[stamp] for stamp in stamps]
-    all_present = all(status is Status.PRESENT for status in judged.values())
-    values, all_cells = answer.values, answer.cells
-    for feature in view.features:
-        cells = columns[feature.at]
-        if not all_present:
-            cells = [cell if status is Status.PRESENT else None for cell, status in zip(cells, statuses, strict=True)]
-        name = feature.name
-        values[name] = decode.column(cells, feature.feature_type)
-        all_cells[name] = cells
-    names = [feature.name for feature in view.features]
+    present = Status.PRESENT
+    if statuses.count(present) < len(statuses):
+        cells = [
+            [cell if status is present else None for cell, status in zip(column, statuses, strict=True)]
+            for column in cells
+        ]
+    answer.values.update(zip(names, decode.columns(cells, view.types), strict=True))
+    answer.cells.update(zip(names, cells, strict=True))
     answer.row_statuses |= dict.fromkeys(names, statuses)
     answer.times |= dict.fromkeys(names, times)
 

@@ -40,7 +40,6 @@ from feast_fast.plan import (
     OnDemand,
     Plan,
     Status,
-    StoredFeature,
     StoredView,
     Unsupported,
 )
@@ -118,7 +117,7 @@ def _plan_of(context: Any, project: str, full_names: bool, versioned: bool) -> P
         layout = _key_of(view, entities, types)
         views.append(_stored_view(view, wanted, layout, fields.setdefault(layout, []), fields, full_names, versioned))
     computed = tuple(_on_demand(view, references, on_demand) for view in on_demand)
-    stored = [feature.name for view in views for feature in view.features]
+    stored = [name for view in views for name in view.features]
     made = [name for view in computed for name in view.outputs]
     if len({*stored, *made, *request_data, *join_keys}) < len([*stored, *made, *request_data, *join_keys]):
         raise Unsupported("one name for two things")
@@ -159,14 +158,18 @@ def _stored_view(
     stored_as = compute_versioned_name(view, versioned)
     types = {column.name: column.dtype.to_value_type() for column in view.features}
     prefix = f"{view.projection.name_to_use()}__" if full_names else ""
-    features = []
-    for name in sorted(wanted):
-        hint = types.get(name)
-        features.append(StoredFeature(prefix + name, len(asked), hint if hint in _TYPES_THAT_TELL_MORE else None))
-        asked.append(feature_field(stored_as, name))
-    asked.append(timestamp_field(stored_as))
-    ttl = int(view.ttl.total_seconds() * 1_000_000) * 1_000 if view.ttl else None
-    return StoredView(stored_as, list(fields).index(layout), len(asked) - 1, ttl, tuple(features))
+    names, start = sorted(wanted), len(asked)
+    hints = [types.get(name) for name in names]
+    telling = tuple(hint if hint in _TYPES_THAT_TELL_MORE else None for hint in hints)
+    asked += [*(feature_field(stored_as, name) for name in names), timestamp_field(stored_as)]
+    return StoredView(
+        stored_as,
+        list(fields).index(layout),
+        start,
+        int(view.ttl.total_seconds() * 1_000_000) * 1_000 if view.ttl else None,
+        tuple(prefix + name for name in names),
+        telling if any(telling) else (),
+    )
 
 
 def _on_demand(

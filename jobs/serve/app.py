@@ -246,14 +246,12 @@ def _request_rows(given: Any, cards: int) -> Sequence[Mapping[str, Any]]:
 
 def _statuses(answer: Answer) -> dict[str, list[str]]:
     """The statuses of the features, not of the request's own keys."""
-    said = {}
-    of_view: dict[int, list[str]] = {}  # most features of a view share theirs: say them once
+    said, of_view, words = {}, None, []
     for name, values in answer.values.items():
         statuses = answer.row_statuses.get(name)
         if statuses is not None and None not in values:
-            words = of_view.get(id(statuses))
-            if words is None:
-                words = of_view[id(statuses)] = [_WORDS[status] for status in statuses]
+            if statuses is not of_view:  # the features of a view share theirs, and follow each other: say them once
+                of_view, words = statuses, [_WORDS[status] for status in statuses]
             said[name] = words
         elif name not in answer.echoed:
             said[name] = [_WORDS[status] for status in answer.statuses(name)]
