@@ -59,7 +59,7 @@ called in process (load and read, but for redis-cli) that of the bench's process
 is a row of [results.json](benchmarks/results.json).
 
 ```bash
-make bench                                   # everything, hours
+make bench                                   # everything: hours, and 30 GB of disk
 make bench FAMILY=load                       # one family: all its tables are replaced, the other families' stay
 make bench FAMILY=load SIZE=200000 PAIRS=5   # one size of it, or some: its tables of other sizes stay, too
 make bench-quick                             # three minutes; fails where a ratio is below its floor
